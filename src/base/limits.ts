@@ -1,0 +1,85 @@
+/**
+ * Every bound of the product, by name and unit. Unauthenticated bytes have the smallest. Numbers of the real service
+ * are marked with their page; the others are ours.
+ */
+export const limits = {
+  // --- connections that have not proved anything yet (wire/listener)
+  /** Unproved connections per source address, per node. */
+  unprovedConnectionsPerSource: 512,
+  /** Unproved connections in all, per node. */
+  unprovedConnections: 4_096,
+  /** TLS handshake must end within. */
+  handshakeMs: 10_000,
+  /** A connection must prove who it is (HTTP: first complete request; MQTT: CONNECT) within. */
+  proveMs: 15_000,
+  /** Certificates in a presented chain; walking 120 costs 20 ms (attestation-crypto.md B2). */
+  presentedChain: 10,
+  /** Bytes of all presented certificates together. */
+  presentedChainBytes: 64 * 1024,
+
+  // --- HTTP
+  httpHeaderBytes: 16 * 1024,
+  /** DPS device and service messages: 96 KB (dps.md 8.6); the hub's registry calls carry up to 100 items. */
+  dpsBodyBytes: 96 * 1024,
+  hubBodyBytes: 1024 * 1024,
+  httpHeadersMs: 10_000,
+  httpRequestMs: 30_000,
+  httpKeepAliveMs: 75_000,
+
+  // --- MQTT
+  /** Largest packet before CONNECT was accepted: client id, user name, a SAS token, a will. */
+  mqttConnectBytes: 16 * 1024,
+  /** Largest packet after: 256 KB of telemetry (hub-device.md 5.1) plus its topic. */
+  mqttPacketBytes: 256 * 1024 + 64 * 1024 + 5,
+  telemetryMessageBytes: 256 * 1024,
+  /** Keep-alive above this counts as this; so does 0 (hub-device.md 2.1). */
+  mqttKeepAliveSeconds: 1_177,
+  mqttSubscriptions: 50,
+  /** Packets of one session waiting for their commit before its socket is paused. */
+  mqttInFlight: 256,
+  /** Bytes of one session waiting to be sent before it is cut. */
+  mqttOutgoingBytes: 1024 * 1024,
+
+  // --- documents
+  idLength: 128,
+  statusReasonLength: 128,
+  tagsBytes: 8 * 1024,
+  desiredBytes: 32 * 1024,
+  reportedBytes: 32 * 1024,
+  twinDepth: 10,
+  twinKeyBytes: 1024,
+  twinStringBytes: 4 * 1024,
+  modulesPerDevice: 50,
+
+  // --- lists and bulk
+  enrollmentPage: 1_000,
+  enrollmentBulk: 10,
+  deviceList: 1_000,
+  deviceBulk: 100,
+
+  // --- instances (dps.md 8.6, hub-service.md 1.1)
+  enrollmentGroups: 200,
+  caCertificates: 25,
+  linkedHubs: 50,
+  policies: 16,
+  certificateBytes: 16 * 1024,
+
+  // --- chain validation (attestation-crypto.md B4)
+  chainDepth: 8,
+  chainSignatureChecks: 200,
+  chainVerdicts: 10_000,
+
+  // --- registration
+  operationHistoryMs: 60 * 60 * 1000,
+
+  // --- time (hub-device.md 1.1: accepted up to 5 minutes late at connect, cut 10 minutes late)
+  tokenSkewMs: 5 * 60 * 1000,
+  sessionTokenGraceMs: 10 * 60 * 1000,
+
+  // --- store
+  storeBatch: 500,
+  storeValueBytes: 2 * 1024 * 1024,
+  storePage: 1_000,
+  /** Every node has re-checked its live sessions against the change sequence at the latest after. */
+  sessionRecheckMs: 2_000,
+} as const

@@ -1,0 +1,43 @@
+import type { JsonObject } from '../base/json.ts'
+
+/**
+ * The port to a hub that devices are assigned to. `app.ts` fulfils it with the local hub's registry; a remote hub
+ * (another Muster, or Azure) fulfils it through its REST API. Every call is idempotent: the registration worker
+ * repeats it after a crash.
+ */
+export interface LinkedHub {
+  /**
+   * Makes the device with its first twin, or refreshes the credentials (and Edge flag) of the one that is there and
+   * leaves its twin alone; one commit. `reset` replaces the twin of an existing device too.
+   */
+  provision(device: HubDevice, mode: 'keep' | 'reset'): Promise<'created' | 'refreshed'>
+  /** What a move to another hub takes along; undefined when the device is gone. */
+  read(deviceId: string): Promise<DeviceData | undefined>
+  /** Deletes the device; absent is fine. */
+  remove(deviceId: string): Promise<void>
+}
+
+/** Finds a hub by the host name that enrollments and linked hubs name; undefined: not a hub that can be reached. */
+export type LinkedHubs = (hostName: string) => LinkedHub | undefined
+
+export interface HubDevice {
+  readonly deviceId: string
+  readonly authentication: HubAuthentication
+  readonly iotEdge: boolean
+  readonly twin: DeviceData
+}
+
+export type HubAuthentication =
+  | { readonly type: 'sas'; readonly symmetricKey: { readonly primaryKey: string; readonly secondaryKey: string } }
+  | {
+      readonly type: 'selfSigned'
+      /** SHA-256, upper-case hex, of the leaf presented (dps.md 8.4). */
+      readonly x509Thumbprint: { readonly primaryThumbprint: string; readonly secondaryThumbprint: string | null }
+    }
+
+export interface DeviceData {
+  readonly tags: JsonObject
+  readonly desired: JsonObject
+  /** Only a migrated device has some. */
+  readonly reported?: JsonObject
+}

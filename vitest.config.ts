@@ -1,0 +1,27 @@
+import { defineConfig } from 'vitest/config'
+
+// Three projects: the default run stays under three minutes; `sdk` runs the matrices of unmodified clients;
+// `slow` holds kill, power-loss, stranger and fuzz suites (each has its own npm script).
+export default defineConfig({
+  test: {
+    globalSetup: [],
+    projects: [
+      {
+        test: {
+          name: 'default',
+          include: ['src/**/*.test.ts', 'tests/*.test.ts', 'tests/wire/**/*.test.ts', 'tests/smoke/**/*.test.ts'],
+          testTimeout: 20_000,
+        },
+      },
+      { test: { name: 'sdk', include: ['tests/sdk/**/*.test.ts'], testTimeout: 60_000, fileParallelism: false } },
+      {
+        test: {
+          name: 'slow',
+          include: ['tests/faults/**/*.test.ts', 'tests/strangers/**/*.test.ts'],
+          testTimeout: 3_600_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+})
