@@ -64,10 +64,25 @@ export const limits = {
   policies: 16,
   certificateBytes: 16 * 1024,
 
+  // --- keys and tokens
+  /** Decoded bytes of a symmetric key (dps.md 1.8). */
+  keyBytesLeast: 16,
+  keyBytes: 64,
+  /** Characters of a SAS token: a doubly encoded resource with ids of 128 characters has room. */
+  sasTokenLength: 4_096,
+
   // --- chain validation (attestation-crypto.md B4)
+  /** Certificates of a path, leaf and anchor included. */
   chainDepth: 8,
   chainSignatureChecks: 200,
+  /** Remembered positive signature checks. */
   chainVerdicts: 10_000,
+  /** Remembered issuers, parsed, with their public keys. */
+  chainIssuers: 1_000,
+  /** Names times name constraints compared for one path. */
+  nameConstraintChecks: 65_536,
+  /** Certificates in one uploaded text. */
+  certificatesPerText: 20,
 
   // --- registration
   operationHistoryMs: 60 * 60 * 1000,
@@ -82,4 +97,13 @@ export const limits = {
   storePage: 1_000,
   /** Every node has re-checked its live sessions against the change sequence at the latest after. */
   sessionRecheckMs: 2_000,
+
+  // --- command line
+  /** A command gives up on a silent service after. */
+  cliRequestMs: 30_000,
+  cliAnswerBytes: 64 * 1024 * 1024,
+  /** Certificates, keys, JSON documents that a command reads. */
+  cliFileBytes: 1024 * 1024,
+  /** Validity of the tokens that commands sign, as the az CLI's (dps.md 6.7). */
+  cliTokenSeconds: 600,
 } as const
