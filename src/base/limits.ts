@@ -98,6 +98,10 @@ export const limits = {
   /** Every node has re-checked its live sessions against the change sequence at the latest after. */
   sessionRecheckMs: 2_000,
 
+  // --- threads
+  /** A dead worker thread is replaced after. */
+  threadRestartMs: 100,
+
   // --- command line
   /** A command gives up on a silent service after. */
   cliRequestMs: 30_000,
