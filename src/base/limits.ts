@@ -92,9 +92,20 @@ export const limits = {
   sessionTokenGraceMs: 10 * 60 * 1000,
 
   // --- store
+  /** Rows in one commit, and about so many in one transaction of the writer. */
   storeBatch: 500,
   storeValueBytes: 2 * 1024 * 1024,
+  storeIdLength: 1_024,
+  /** Items of one page, and bytes after which it ends early. */
   storePage: 1_000,
+  storePageBytes: 8 * 1024 * 1024,
+  /** Commits of one handle that wait for the writer; more are refused as busy. */
+  storeWaiting: 20_000,
+  /** Trimmed log entries, and bytes of theirs, that are swept out in one step. */
+  storeSweep: 500,
+  storeSweepBytes: 4 * 1024 * 1024,
+  /** Logs whose end the writer remembers. */
+  storeLogHeads: 10_000,
   /** Every node has re-checked its live sessions against the change sequence at the latest after. */
   sessionRecheckMs: 2_000,
 
