@@ -43,6 +43,9 @@ export function twinEtag(version: number): string {
   return bytes.toString('base64')
 }
 
+/** Of instances and CA certificates: base64 of an 8-byte counter, `AAAAABcmgEY=` (dps.md 7.1, 7.3). */
+export const resourceEtag = twinEtag
+
 /** The text inside a DPS etag: a GUID whose first group is the version (dps.md 1.5 shows the shape). */
 const dpsEtagGuid = (version: number): string => {
   const hex = version.toString(16).padStart(16, '0')

@@ -16,6 +16,10 @@ export const limits = {
   presentedChain: 10,
   /** Bytes of all presented certificates together. */
   presentedChainBytes: 64 * 1024,
+  /** Connections the kernel completes while we are busy: a fleet that returns at once must not see refusals. */
+  listenBacklog: 4_096,
+  /** What was written to a connection that we end may still leave within. */
+  closeGraceMs: 2_000,
 
   // --- HTTP
   httpHeaderBytes: 16 * 1024,
@@ -31,12 +35,18 @@ export const limits = {
   mqttConnectBytes: 16 * 1024,
   /** Largest packet after: 256 KB of telemetry (hub-device.md 5.1) plus its topic. */
   mqttPacketBytes: 256 * 1024 + 64 * 1024 + 5,
+  /** Largest packet between an accepted CONNECT and proof: a DPS register message (96 KB, dps.md 8.6) and its topic. */
+  mqttUnprovedPacketBytes: 96 * 1024 + 4 * 1024,
   telemetryMessageBytes: 256 * 1024,
   /** Keep-alive above this counts as this; so does 0 (hub-device.md 2.1). */
   mqttKeepAliveSeconds: 1_177,
   mqttSubscriptions: 50,
   /** Packets of one session waiting for their commit before its socket is paused. */
   mqttInFlight: 256,
+  /** Their payloads together (bytes); one packet is always let through. */
+  mqttInFlightBytes: 1024 * 1024,
+  /** QoS 1 messages of one session that the client has not acknowledged before it is cut. */
+  mqttUnacknowledged: 1_024,
   /** Bytes of one session waiting to be sent before it is cut. */
   mqttOutgoingBytes: 1024 * 1024,
 
@@ -62,6 +72,27 @@ export const limits = {
   caCertificates: 25,
   linkedHubs: 50,
   policies: 16,
+  /** Of a hub's policies, those with ServiceConnect. */
+  serviceConnectPolicies: 10,
+  policyNameLength: 64,
+  policyKeyBytes: 32,
+  certificateNameLength: 64,
+  /** Bytes of randomness in a verification code; 48 hex digits on the wire (dps.md 7.3). */
+  verificationCodeBytes: 24,
+  /** Provisioning services, and hubs, per installation. */
+  instances: 100,
+  hostNames: 16,
+  hostNameLength: 260,
+  connectionStringLength: 1_024,
+  locationLength: 64,
+  instanceTags: 50,
+  instanceTagNameLength: 512,
+  instanceTagValueLength: 256,
+  hubPartitions: 32,
+  hubRetentionDays: 7,
+  managementBodyBytes: 128 * 1024,
+  /** How often a change is judged again because another writer came between. */
+  commitAttempts: 8,
   certificateBytes: 16 * 1024,
 
   // --- keys and tokens
