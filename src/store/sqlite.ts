@@ -1,0 +1,105 @@
+import { type Clock, systemClock } from '../base/clock.ts'
+import { ServiceError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
+import { createGroup } from './group.ts'
+import { commitResult, createEncoder, type Operation, type Outcome, soundId, wholeNumber } from './operations.ts'
+import { openForWriting } from './sqlite-file.ts'
+import { createSqliteReader, type SqliteReader } from './sqlite-reader.ts'
+import { createSqliteWriter } from './sqlite-writer.ts'
+import type { Schema, Store } from './store.ts'
+
+/** Takes operations to the writer, wherever that is, and brings back their outcomes. */
+export interface WriterConnection {
+  send(operation: Operation): Promise<Outcome>
+  /** Resolves when everything sent has its outcome. */
+  close(): Promise<void>
+}
+
+/** A store whose writer runs in this thread: for one-thread services and tests. */
+export async function openSqliteStore(options: {
+  file: string
+  schema: Schema
+  windowMs: number
+  clock?: Clock
+}): Promise<Store> {
+  const { file, schema, windowMs, clock = systemClock } = options
+  const db = openForWriting(file, schema)
+  const group = createGroup({ writer: createSqliteWriter(db), clock, windowMs })
+  const connection: WriterConnection = {
+    send: (operation) => new Promise((resolve) => group.add(operation, resolve)),
+    close: async () => {
+      group.end()
+    },
+  }
+  return createStore({ schema, reader: createSqliteReader(db), connection, closed: () => db.close() })
+}
+
+/** The port over a reader in this thread and a writer anywhere. */
+export function createStore(parts: {
+  schema: Schema
+  reader: SqliteReader
+  connection: WriterConnection
+  closed: () => void
+}): Store {
+  const { reader, connection } = parts
+  const encode = createEncoder(parts.schema)
+  let waiting = 0
+  let ended: Promise<void> | undefined
+
+  const requireOpen = () => {
+    if (ended !== undefined) throw new Error('The store is closed.')
+  }
+  const read = async <T>(from: () => T): Promise<T> => {
+    requireOpen()
+    try {
+      return from()
+    } catch (error) {
+      throw 'errcode' in (error as object) ? unavailable(error) : error
+    }
+  }
+  const send = async (operation: Operation): Promise<Outcome> => {
+    requireOpen()
+    if (waiting >= limits.storeWaiting)
+      throw new ServiceError(503005, 'The store has more changes waiting than it takes. Try again.', { retryAfter: 1 })
+    waiting++
+    try {
+      return settled(await connection.send(operation))
+    } finally {
+      waiting--
+    }
+  }
+
+  return {
+    commit: async (change) => commitResult(change, await send(encode(change))),
+    get: (from, id) => read(() => reader.get(from, id)),
+    getMany: (from, ids) => read(() => reader.getMany(from, ids)),
+    scan: (from, scan) => read(() => reader.scan(from, scan)),
+    count: (from, range) => read(() => reader.count(from, range)),
+    due: (from, now, limit) => read(() => reader.due(from, now, limit)),
+    read: (log, from, limit) => read(() => reader.read(log, from, limit)),
+    bounds: (log) => read(() => reader.bounds(log)),
+    seek: (log, time) => read(() => reader.seek(log, time)),
+    leaseOf: (name) => read(() => reader.leaseOf(name)),
+    trim: async (log, position) => void (await send(['trim', log, wholeNumber('position', position)])),
+    async lease(name, holder, now, ttlMs) {
+      const until = wholeNumber('now', now) + wholeNumber('ttlMs', ttlMs)
+      const outcome = await send(['lease', soundId(name), soundId(holder), now, until])
+      return outcome[0] === 'lease' ? outcome[1] : undefined
+    },
+    release: async (name, holder) => void (await send(['release', name, holder])),
+    close() {
+      ended ??= connection.close().then(parts.closed)
+      return ended
+    },
+  }
+}
+
+/** Outcomes that are no answers are thrown. */
+function settled(outcome: Outcome): Outcome {
+  if (outcome[0] === 'refused') throw new RangeError(`The store cannot hold this: ${outcome[1]}.`)
+  if (outcome[0] === 'failed') throw unavailable(new Error(outcome[1]))
+  return outcome
+}
+
+export const unavailable = (cause: unknown): ServiceError =>
+  new ServiceError(503001, 'The data store does not answer: nothing was changed. Try again later.', { cause })
