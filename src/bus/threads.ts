@@ -14,7 +14,7 @@ export function createThreadBus(name: string): Bus {
     if (!closed) topics.deliver(topic, text)
   }
   channel.onmessage = (event) => {
-    const [topic, text] = (event as MessageEvent<[string, string]>).data
+    const [topic, text] = (event as { data: [string, string] }).data
     deliver(topic, text)
   }
   channel.unref()

@@ -1,19 +1,16 @@
+import type { MessagePort } from 'node:worker_threads'
 import { type Clock, systemClock } from '../base/clock.ts'
 import { ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { createGroup } from './group.ts'
 import { commitResult, createEncoder, type Operation, type Outcome, soundId, wholeNumber } from './operations.ts'
-import { openForWriting } from './sqlite-file.ts'
+import { openForReading, openForWriting } from './sqlite-file.ts'
 import { createSqliteReader, type SqliteReader } from './sqlite-reader.ts'
 import { createSqliteWriter } from './sqlite-writer.ts'
 import type { Schema, Store } from './store.ts'
+import { connectToWriter, type WriterConnection } from './writer-port.ts'
 
-/** Takes operations to the writer, wherever that is, and brings back their outcomes. */
-export interface WriterConnection {
-  send(operation: Operation): Promise<Outcome>
-  /** Resolves when everything sent has its outcome. */
-  close(): Promise<void>
-}
+export { type SqliteWriterThread, startSqliteWriter } from './writer-port.ts'
 
 /** A store whose writer runs in this thread: for one-thread services and tests. */
 export async function openSqliteStore(options: {
@@ -34,8 +31,23 @@ export async function openSqliteStore(options: {
   return createStore({ schema, reader: createSqliteReader(db), connection, closed: () => db.close() })
 }
 
+/**
+ * A store whose writer runs in a thread of its own (`startSqliteWriter`, whose `connect` gives the port). Reads go
+ * through a connection of this handle and see every commit that was answered anywhere.
+ */
+export async function connectSqliteStore(options: { file: string; schema: Schema; port: MessagePort }): Promise<Store> {
+  const { file, schema, port } = options
+  const db = openForReading(file, schema)
+  return createStore({
+    schema,
+    reader: createSqliteReader(db),
+    connection: connectToWriter(port),
+    closed: () => db.close(),
+  })
+}
+
 /** The port over a reader in this thread and a writer anywhere. */
-export function createStore(parts: {
+function createStore(parts: {
   schema: Schema
   reader: SqliteReader
   connection: WriterConnection
@@ -101,5 +113,9 @@ function settled(outcome: Outcome): Outcome {
   return outcome
 }
 
-export const unavailable = (cause: unknown): ServiceError =>
-  new ServiceError(503001, 'The data store does not answer: nothing was changed. Try again later.', { cause })
+const unavailable = (cause: unknown): ServiceError =>
+  new ServiceError(
+    503001,
+    'The data store does not answer, so it is not certain whether the change was made. Try again later.',
+    { cause },
+  )

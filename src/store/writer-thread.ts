@@ -1,0 +1,47 @@
+/**
+ * The thread that owns a store's file. Started by `startSqliteWriter` with the options as worker data; the parent sends
+ * it one port per handle, and `close`. A handle sends lists of operations and gets lists of outcomes, in their order.
+ */
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { systemClock } from '../base/clock.ts'
+import { createGroup } from './group.ts'
+import type { Operation, Outcome } from './operations.ts'
+import { openForWriting } from './sqlite-file.ts'
+import { createSqliteWriter } from './sqlite-writer.ts'
+import type { Schema } from './store.ts'
+
+const { file, schema, windowMs } = workerData as { file: string; schema: Schema; windowMs: number }
+const parent = parentPort!
+const db = openForWriting(file, schema)
+
+/** Outcomes of the transaction just ended, by the port they go to: one message each. */
+const answers = new Map<MessagePort, Outcome[]>()
+
+const group = createGroup({
+  writer: createSqliteWriter(db),
+  clock: systemClock,
+  windowMs,
+  wrote() {
+    for (const [port, outcomes] of answers) port.postMessage(outcomes)
+    answers.clear()
+  },
+})
+
+function serve(port: MessagePort): void {
+  const answer = (outcome: Outcome) => {
+    const outcomes = answers.get(port)
+    if (outcomes === undefined) answers.set(port, [outcome])
+    else outcomes.push(outcome)
+  }
+  port.on('message', (operations: readonly Operation[]) => {
+    for (const operation of operations) group.add(operation, answer)
+  })
+}
+
+parent.on('message', (message: MessagePort | 'close') => {
+  if (message !== 'close') return serve(message)
+  group.end()
+  db.close()
+  process.exit() // only this thread; ports close, and what arrives too late is answered there
+})
+parent.postMessage('ready')
