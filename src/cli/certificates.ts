@@ -1,0 +1,90 @@
+import { Fields } from '../base/json.ts'
+import type { Environment } from './environment.ts'
+import { readCertificateFile } from './files.ts'
+import { managementPath, onlyName } from './management.ts'
+import { type Columns, type Format, print } from './output.ts'
+import type { Rest } from './rest.ts'
+import { type ManagementOptions, managementRest } from './services.ts'
+
+interface Printed extends ManagementOptions {
+  readonly dpsName?: string
+  readonly output: Format
+}
+
+interface One extends Printed {
+  readonly certificateName: string
+  readonly etag?: string
+}
+
+const columns: Columns = {
+  Name: 'name',
+  Subject: 'properties.subject',
+  Verified: 'properties.isVerified',
+  Expires: 'properties.expiry',
+  Thumbprint: 'properties.thumbprint',
+  'Verification code': 'properties.verificationCode',
+}
+
+/** CA certificates of the provisioning service over the management API (dps.md 7.3). */
+export async function listCertificates(options: Printed, environment: Environment): Promise<void> {
+  const rest = await managementRest(options, environment)
+  const service = await onlyName(rest, 'dps', options.dpsName)
+  const { body } = await rest({ method: 'GET', path: managementPath('dps', service, 'certificates') })
+  await print(environment, options.output, new Fields(body, 'answer').array('value'), columns)
+}
+
+export async function showCertificate(options: One, environment: Environment): Promise<void> {
+  const { rest, path } = await locate(options, environment)
+  await print(environment, options.output, (await rest({ method: 'GET', path })).body, columns)
+}
+
+export async function createCertificate(
+  options: One & { readonly path: string; readonly verified?: boolean },
+  environment: Environment,
+): Promise<void> {
+  const certificate = base64(await readCertificateFile(options.path, environment))
+  const { rest, path } = await locate(options, environment)
+  const headers = options.etag === undefined ? {} : { 'If-Match': options.etag }
+  const properties = { certificate, isVerified: options.verified ?? false }
+  const { body } = await rest({ method: 'PUT', path, headers, body: { properties } })
+  await print(environment, options.output, body, columns)
+}
+
+export async function deleteCertificate(options: One, environment: Environment): Promise<void> {
+  const { rest, path } = await locate(options, environment)
+  await rest({ method: 'DELETE', path, headers: await currentEtag(rest, path, options.etag) })
+}
+
+export async function generateVerificationCode(options: One, environment: Environment): Promise<void> {
+  const { rest, path } = await locate(options, environment)
+  const headers = await currentEtag(rest, path, options.etag)
+  const { body } = await rest({ method: 'POST', path: `${path}/generateVerificationCode`, headers })
+  await print(environment, options.output, body, columns)
+}
+
+export async function verifyCertificate(
+  options: One & { readonly path: string },
+  environment: Environment,
+): Promise<void> {
+  const certificate = base64(await readCertificateFile(options.path, environment))
+  const { rest, path } = await locate(options, environment)
+  const headers = await currentEtag(rest, path, options.etag)
+  const { body } = await rest({ method: 'POST', path: `${path}/verify`, headers, body: { certificate } })
+  await print(environment, options.output, body, columns)
+}
+
+async function locate(options: One, environment: Environment): Promise<{ rest: Rest; path: string }> {
+  const rest = await managementRest(options, environment)
+  const service = await onlyName(rest, 'dps', options.dpsName)
+  return { rest, path: managementPath('dps', service, 'certificates', options.certificateName) }
+}
+
+/** These operations must name an etag (dps.md 7.3); a user who names none means the certificate as it is now. */
+async function currentEtag(rest: Rest, path: string, given: string | undefined): Promise<Record<string, string>> {
+  if (given !== undefined) return { 'If-Match': given }
+  const current = new Fields((await rest({ method: 'GET', path })).body, 'certificate')
+  return { 'If-Match': current.required('etag', current.string('etag')) }
+}
+
+/** The control plane takes base64, of DER or of PEM (dps.md 7.3). */
+const base64 = (pem: string): string => pem.replace(/-----[^-]+-----|\s/g, '')

@@ -1,0 +1,164 @@
+import type { Command } from 'commander'
+import type { Environment } from './environment.ts'
+import {
+  anyCase,
+  dpsNameOption,
+  dpsTargetOptions,
+  etagOption,
+  flagOption,
+  managementTargetOptions,
+  topOption,
+} from './options.ts'
+import type { Register } from './program.ts'
+
+/** `muster dps …`: enrollments, registrations, certificates, linked hubs, under the names of `az iot dps`. */
+export const dpsCommand: Register = (program, environment) => {
+  const dps = program.command('dps').description('the provisioning service: enrollments, certificates, linked hubs')
+  enrollmentCommands(dps, environment)
+  groupCommands(dps, environment)
+  registrationCommands(dps, environment)
+  certificateCommands(dps, environment)
+  linkedHubCommands(dps, environment)
+}
+
+function enrollmentCommands(dps: Command, environment: Environment): void {
+  const enrollment = dps.command('enrollment').description('individual enrollments')
+  dpsTargetOptions(enrollment.command('list').description('list individual enrollments'))
+    .addOption(topOption())
+    .action(async (options) => (await import('./enrollments.ts')).listEnrollments('individual', options, environment))
+  dpsTargetOptions(enrollment.command('show').description('show one'))
+    .requiredOption(...enrollmentId)
+    .option(...showKeys)
+    .action(async (options) => (await import('./enrollments.ts')).showEnrollment('individual', options, environment))
+  const create = dpsTargetOptions(enrollment.command('create').description('create one'))
+    .requiredOption(...enrollmentId)
+    .requiredOption(
+      '--at, --attestation-type <type>',
+      'x509, symmetricKey or tpm',
+      anyCase('x509', 'symmetricKey', 'tpm'),
+    )
+    .option('--did, --device-id <id>', 'device ID in the hub (default: the registration ID)')
+    .option('--ek, --endorsement-key <base64>', 'endorsement key of a TPM')
+  enrollmentOptions(create).action(async (options) =>
+    (await import('./enrollments.ts')).createEnrollment('individual', options, environment),
+  )
+  dpsTargetOptions(enrollment.command('delete').description('delete one'))
+    .requiredOption(...enrollmentId)
+    .addOption(etagOption())
+    .action(async (options) => (await import('./enrollments.ts')).deleteEnrollment('individual', options, environment))
+}
+
+function groupCommands(dps: Command, environment: Environment): void {
+  const group = dps.command('enrollment-group').description('enrollment groups')
+  dpsTargetOptions(group.command('list').description('list enrollment groups'))
+    .addOption(topOption())
+    .action(async (options) => (await import('./enrollments.ts')).listEnrollments('group', options, environment))
+  dpsTargetOptions(group.command('show').description('show one'))
+    .requiredOption(...enrollmentId)
+    .option(...showKeys)
+    .action(async (options) => (await import('./enrollments.ts')).showEnrollment('group', options, environment))
+  const create = dpsTargetOptions(
+    group
+      .command('create')
+      .description('create one: by a CA certificate of the service, by an intermediate certificate, else by a key'),
+  )
+    .requiredOption(...enrollmentId)
+    .option('--ca-name, --root-ca-name <name>', 'verified CA certificate of the service')
+    .option('--scn, --secondary-root-ca-name <name>', 'a second one, for the time of a change')
+  enrollmentOptions(create).action(async (options) =>
+    (await import('./enrollments.ts')).createEnrollment('group', options, environment),
+  )
+  dpsTargetOptions(group.command('delete').description('delete one'))
+    .requiredOption(...enrollmentId)
+    .addOption(etagOption())
+    .action(async (options) => (await import('./enrollments.ts')).deleteEnrollment('group', options, environment))
+}
+
+const enrollmentId = ['--eid, --enrollment-id <id>', 'registration ID, or ID of the enrollment group'] as const
+const registrationId = ['--rid, --registration-id <id>', 'registration ID'] as const
+const showKeys = ['--keys, --show-keys', 'show symmetric keys too'] as const
+
+/** What individual enrollments and groups have in common (dps.md 6.3). */
+const enrollmentOptions = (command: Command): Command =>
+  command
+    .option('--cp, --certificate-path <file>', 'X.509: the certificate of the device, or the intermediate of the group')
+    .option('--scp, --secondary-certificate-path <file>', 'X.509: a second one, for the time of a change')
+    .option('--pk, --primary-key <base64>', 'symmetric key; without it the service makes one')
+    .option('--sk, --secondary-key <base64>', 'symmetric key; without it the service makes one')
+    .addOption(flagOption('--ee, --edge-enabled', 'IoT Edge device'))
+    .option('--tags, --initial-twin-tags <json>', 'tags of the first device twin, JSON or a file of it')
+    .option(
+      '--props, --initial-twin-properties <json>',
+      'desired properties of the first device twin, JSON or a file of it',
+    )
+    .option('--ps, --provisioning-status <status>', 'enabled or disabled', anyCase('enabled', 'disabled'))
+    .option(
+      '--rp, --reprovision-policy <policy>',
+      'reprovisionandmigratedata, reprovisionandresetdata or never',
+      anyCase('reprovisionandmigratedata', 'reprovisionandresetdata', 'never'),
+    )
+    .option(
+      '--ap, --allocation-policy <policy>',
+      'hashed, geoLatency or static (default: the service’s)',
+      anyCase('hashed', 'geoLatency', 'static'),
+    )
+    .option('--ih, --iot-hubs <hosts...>', 'host names of the hubs to choose from (default: all linked hubs)')
+    .option(...showKeys)
+
+function registrationCommands(dps: Command, environment: Environment): void {
+  const registration = dps.command('registration').description('records of devices that registered')
+  dpsTargetOptions(registration.command('list').description('list the devices registered through an enrollment group'))
+    .requiredOption(...enrollmentId)
+    .addOption(topOption())
+    .action(async (options) => (await import('./registrations.ts')).listRegistrations(options, environment))
+  dpsTargetOptions(registration.command('show').description('show one'))
+    .requiredOption(...registrationId)
+    .action(async (options) => (await import('./registrations.ts')).showRegistration(options, environment))
+  dpsTargetOptions(registration.command('delete').description('delete one: the device must register anew'))
+    .requiredOption(...registrationId)
+    .addOption(etagOption())
+    .action(async (options) => (await import('./registrations.ts')).deleteRegistration(options, environment))
+}
+
+function certificateCommands(dps: Command, environment: Environment): void {
+  const certificate = dps.command('certificate').description('CA certificates and their proof of possession')
+  const certificates = () => import('./certificates.ts')
+  const named = (name: string, description: string): Command =>
+    managementTargetOptions(certificate.command(name).description(description))
+      .requiredOption('-n, --certificate-name <name>', 'friendly name of the certificate')
+      .addOption(dpsNameOption())
+  managementTargetOptions(certificate.command('list').description('list CA certificates'))
+    .addOption(dpsNameOption())
+    .action(async (options) => (await certificates()).listCertificates(options, environment))
+  named('show', 'show one').action(async (options) => (await certificates()).showCertificate(options, environment))
+  named('create', 'upload one; it is trusted once its possession is proved')
+    .requiredOption('-p, --path <file>', 'the certificate, PEM or DER')
+    .addOption(flagOption('-v, --verified', 'trust it at once, without proof of possession'))
+    .addOption(etagOption())
+    .action(async (options) => (await certificates()).createCertificate(options, environment))
+  named('delete', 'delete one')
+    .addOption(etagOption())
+    .action(async (options) => (await certificates()).deleteCertificate(options, environment))
+  named('generate-verification-code', 'get the code that a verification certificate must carry as its common name')
+    .addOption(etagOption())
+    .action(async (options) => (await certificates()).generateVerificationCode(options, environment))
+  named('verify', 'prove possession with a certificate that the CA signed for the verification code')
+    .requiredOption('-p, --path <file>', 'the verification certificate, PEM or DER')
+    .addOption(etagOption())
+    .action(async (options) => (await certificates()).verifyCertificate(options, environment))
+}
+
+function linkedHubCommands(dps: Command, environment: Environment): void {
+  const linkedHub = dps.command('linked-hub').description('hubs that devices are assigned to')
+  managementTargetOptions(linkedHub.command('list').description('list linked hubs'))
+    .addOption(dpsNameOption())
+    .action(async (options) => (await import('./linked-hubs.ts')).listLinkedHubs(options, environment))
+  managementTargetOptions(linkedHub.command('create').description('link a hub'))
+    .addOption(dpsNameOption())
+    .option('--hn, --hub-name <name>', 'name of a hub of this service')
+    .option('--connection-string <string>', 'connection string of any hub, with registry rights')
+    .option('--location <location>', 'where the hub is, for geoLatency')
+    .option('--allocation-weight <number>', 'share of the devices, 1 to 1000')
+    .addOption(flagOption('--aap, --apply-allocation-policy', 'take part in the allocation'))
+    .action(async (options) => (await import('./linked-hubs.ts')).createLinkedHub(options, environment))
+}

@@ -1,0 +1,65 @@
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { redactText } from '../base/log.ts'
+import { certsCommand } from './certs.ts'
+import { demoCommand } from './demo.ts'
+import { deriveKeyCommand } from './derive-key.ts'
+import { dpsCommand } from './dps.ts'
+import { CommandError, type Environment, exitCodes } from './environment.ts'
+import { hubCommand } from './hub.ts'
+import { upCommand } from './up.ts'
+
+/**
+ * Adds one command to the program. Only its words are here (names, options, help); what it does is imported when it
+ * runs, so that `muster --help` and `muster derive-key` load neither the service nor a certificate library.
+ */
+export type Register = (program: Command, environment: Environment) => void
+
+const commands: readonly Register[] = [upCommand, demoCommand, certsCommand, deriveKeyCommand, dpsCommand, hubCommand]
+
+/**
+ * The command line as a value: runs one command and answers with its exit code (0 done, 1 refused, 2 wrong usage).
+ * @param argv the arguments after the program's own name
+ */
+export async function run(argv: readonly string[], environment: Environment): Promise<number> {
+  try {
+    await createProgram(environment).parseAsync(argv, { from: 'user' })
+    return exitCodes.ok
+  } catch (error) {
+    return complain(error, environment)
+  }
+}
+
+function createProgram(environment: Environment): Command {
+  const program = new Command('muster')
+    .description('A self-hosted provisioning service and IoT hub that unmodified Azure IoT clients talk to.')
+    .version(versionOfPackage(), '-V, --version', 'print the version')
+    .helpCommand('help [command]', 'explain a command')
+    .showHelpAfterError('(--help explains the options)')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void environment.stdout.write(text),
+      writeErr: (text) => void environment.stderr.write(text),
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+      getOutHelpWidth: () => 100,
+      getErrHelpWidth: () => 100,
+    })
+  for (const register of commands) register(program, environment)
+  return program
+}
+
+/** Says what went wrong, once, and turns it into an exit code. Commander has already written its own complaints. */
+function complain(error: unknown, { stderr }: Environment): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage
+  const message = error instanceof Error ? error.message : String(error)
+  stderr.write(`muster: ${redactText(message)}\n`)
+  return error instanceof CommandError ? error.exitCode : exitCodes.refused
+}
+
+function versionOfPackage(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string
+  }
+  return version
+}
