@@ -60,6 +60,8 @@ export const limits = {
   twinKeyBytes: 1024,
   twinStringBytes: 4 * 1024,
   modulesPerDevice: 50,
+  /** Edge devices below one another (hub-service.md 2.5). */
+  edgeLayers: 5,
 
   // --- lists and bulk
   enrollmentPage: 1_000,
@@ -110,6 +112,8 @@ export const limits = {
   chainVerdicts: 10_000,
   /** Remembered issuers, parsed, with their public keys. */
   chainIssuers: 1_000,
+  /** Bits of an RSA key that may stand in a chain. */
+  rsaKeyBitsLeast: 2_048,
   /** Names times name constraints compared for one path. */
   nameConstraintChecks: 65_536,
   /** Certificates in one uploaded text. */
@@ -137,6 +141,22 @@ export const limits = {
   storeSweepBytes: 4 * 1024 * 1024,
   /** Logs whose end the writer remembers. */
   storeLogHeads: 10_000,
+  // --- hub
+  /** A process that has not prolonged its lease for so long has no connections any more; prolonged three times as often. */
+  nodeLeaseMs: 15_000,
+  /** Other processes whose leases are remembered. */
+  knownNodes: 1_000,
+  /** Connection states and activity times are written at least so often, so many at a time. */
+  sessionFlushMs: 5_000,
+  sessionFlushBatch: 200,
+  /** Entries of the change sequence that are read at a time, and how long they are kept. */
+  changeBatch: 500,
+  changeRetentionMs: 60 * 60 * 1000,
+  /** Telemetry and the change sequence are trimmed so often. */
+  retentionSweepMs: 5 * 60 * 1000,
+  messageIdLength: 128,
+  modelIdLength: 2_048,
+
   /** Every node has re-checked its live sessions against the change sequence at the latest after. */
   sessionRecheckMs: 2_000,
 
