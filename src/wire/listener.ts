@@ -1,0 +1,193 @@
+import { constants } from 'node:crypto'
+import { createServer as createTcpServer, type Socket, type Server as TcpServer } from 'node:net'
+import { createServer as createTlsServer, type TLSSocket, type TlsOptions, type Server as TlsServer } from 'node:tls'
+import type { Clock, Timer } from '../base/clock.ts'
+import { limits } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import { type Peer, presentedChain, rememberPeer } from './peer.ts'
+import { type Ceilings, ceilings, plainAddress, type Stranger, sourceOf } from './unproved.ts'
+
+export { type Peer, peerOf } from './peer.ts'
+
+/** The server certificate exists twice, so that clients without elliptic curves find theirs. PEM chains, leaf first. */
+export interface TlsMaterial {
+  ec: { cert: string; key: string }
+  rsa: { cert: string; key: string }
+}
+
+export interface ListenOptions {
+  clock: Clock
+  log: Log
+  /** Address to bind, e.g. `127.0.0.1` or `::`. */
+  address: string
+  /** 0: any free one. */
+  port: number
+  /** Several threads or processes share the port; the kernel spreads connections (not on every platform). */
+  reusePort?: boolean
+  tls: TlsMaterial
+  /** A connection after its handshake. The socket never emits an unhandled error, whoever takes it. */
+  serve(socket: TLSSocket, peer: Peer): void
+}
+
+export interface Listening {
+  port: number
+  /** Stops accepting; cuts strangers at once and everybody else after `limits.closeGraceMs`. Resolves when all are gone. */
+  close(): Promise<void>
+  /** New server certificates for new connections. */
+  reload(tls: TlsMaterial): void
+}
+
+/**
+ * A TLS listener for devices and services alike: asks for a client certificate, requires and verifies none (the
+ * application judges the presented chain), TLS 1.2 and 1.3.
+ * @throws Error that says what to do when the port is taken or may not be bound
+ */
+export async function listen(options: ListenOptions): Promise<Listening> {
+  const acceptance = createAcceptance(options)
+  const server = createTcpServer({ noDelay: true, keepAlive: true }, acceptance.accept)
+  await bind(server, options)
+  // A failing accept (no file descriptors left) must not end the process: the next one may succeed.
+  server.on('error', (error) => options.log.warn({ reason: error.message }, 'a connection could not be accepted'))
+  const bound = server.address()
+  return {
+    port: typeof bound === 'object' && bound !== null ? bound.port : options.port,
+    reload: acceptance.reload,
+    async close() {
+      const stopped = new Promise<void>((resolve) => server.close(() => resolve()))
+      acceptance.cutStrangers()
+      const grace = options.clock.after(limits.closeGraceMs, acceptance.cutAll)
+      await stopped
+      grace.cancel()
+    },
+  }
+}
+
+function tlsOptions(tls: TlsMaterial): TlsOptions {
+  return {
+    cert: [tls.ec.cert, tls.rsa.cert],
+    key: [tls.ec.key, tls.rsa.key],
+    minVersion: 'TLSv1.2',
+    maxVersion: 'TLSv1.3',
+    // A resumed session shows the leaf without its intermediates; without tickets nothing resumes, and a full handshake
+    // is 25 % cheaper (attestation-crypto.md B2, trap 2).
+    secureOptions: constants.SSL_OP_NO_TICKET,
+    // No `ca`: its names would be sent to clients, and some (SChannel, Java) then withhold their certificate (trap 3).
+  }
+}
+
+interface Connection extends Stranger {
+  readonly raw: Socket
+  readonly address: string
+  place: { leave(): void } | undefined
+  deadline: Timer | undefined
+}
+
+function createAcceptance(options: ListenOptions) {
+  const { clock, log } = options
+  const places: Ceilings = ceilings(limits.unprovedConnectionsPerSource, limits.unprovedConnections)
+  /** By address and port of the peer: that is all that a TLSSocket and the socket under it have in common. */
+  const connections = new Map<string, Connection>()
+
+  const prove = (connection: Connection): void => {
+    connection.deadline?.cancel()
+    connection.deadline = undefined
+    connection.place?.leave()
+    connection.place = undefined
+  }
+
+  const accept = (raw: Socket): void => {
+    raw.on('error', (error) => log.debug({ remote: raw.remoteAddress, reason: error.message }, 'connection failed'))
+    const { remoteAddress, remotePort } = raw
+    // Gone before it was accepted.
+    if (remoteAddress === undefined) return void raw.destroy()
+    const address = plainAddress(remoteAddress)
+    const connection: Connection = {
+      raw,
+      address,
+      source: sourceOf(address),
+      place: undefined,
+      deadline: undefined,
+      cut: () => raw.destroy(),
+    }
+    connection.place = places.admit(connection)
+    if (connection.place === undefined) return void raw.destroy()
+    const id = `${remoteAddress}|${remotePort}`
+    connections.set(id, connection)
+    raw.on('close', () => {
+      prove(connection)
+      if (connections.get(id) === connection) connections.delete(id)
+    })
+    connection.deadline = clock.after(limits.handshakeMs, connection.cut)
+    tls.emit('connection', raw)
+  }
+
+  const secured = (socket: TLSSocket): void => {
+    const connection = connections.get(`${socket.remoteAddress}|${socket.remotePort}`)
+    // An error between here and the protocol that takes the socket, or after it, must not end the process.
+    socket.on('error', (error) =>
+      log.debug({ remote: connection?.address, reason: error.message }, 'connection failed'),
+    )
+    if (connection === undefined) return void socket.destroy()
+    connection.deadline?.cancel()
+    const chain = presentedChain(socket)
+    if (chain === undefined) {
+      log.debug({ remote: connection.address }, 'closed: more client certificates presented than allowed')
+      return void socket.destroy()
+    }
+    connection.deadline = clock.after(limits.proveMs, () => socket.destroy())
+    const peer: Peer = { chain, address: connection.address, proved: () => prove(connection) }
+    rememberPeer(socket, peer)
+    options.serve(socket, peer)
+  }
+
+  const tls: TlsServer = createTlsServer({ ...tlsOptions(options.tls), requestCert: true, rejectUnauthorized: false })
+  tls.on('secureConnection', secured)
+  tls.on('tlsClientError', (error, socket) => {
+    log.debug({ remote: socket.remoteAddress, reason: (error as NodeJS.ErrnoException).code }, 'TLS handshake failed')
+    socket.destroy()
+  })
+
+  return {
+    accept,
+    reload: (material: TlsMaterial) => tls.setSecureContext(tlsOptions(material)),
+    cutStrangers: () => {
+      for (const connection of [...connections.values()]) if (connection.place !== undefined) connection.cut()
+    },
+    cutAll: () => {
+      for (const connection of [...connections.values()]) connection.cut()
+    },
+  }
+}
+
+function bind(server: TcpServer, options: ListenOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: NodeJS.ErrnoException) => reject(bindError(error, options))
+    server.once('error', failed)
+    server.listen(
+      {
+        host: options.address,
+        port: options.port,
+        backlog: limits.listenBacklog,
+        ...(options.reusePort ? { reusePort: true } : {}),
+      },
+      () => {
+        server.off('error', failed)
+        resolve()
+      },
+    )
+  })
+}
+
+function bindError(error: NodeJS.ErrnoException, { address, port }: ListenOptions): Error {
+  const where = `${address} port ${port}`
+  const advice: Record<string, string> = {
+    EADDRINUSE: `${where} is in use by another program. Stop that program or choose another port; 0 takes any free one.`,
+    EACCES:
+      `This user may not listen on ${where}. Allow ports below 1024 with "sudo sysctl net.ipv4.ip_unprivileged_port_start=${port}" ` +
+      'or "sudo setcap cap_net_bind_service=+ep" on the node binary, or choose a port from 1024 on.',
+    EADDRNOTAVAIL: `${address} is not an address of this machine. Choose one that is, 127.0.0.1, or :: for all.`,
+    ENOTFOUND: `${address} could not be resolved to an address to listen on.`,
+  }
+  const text = advice[error.code ?? ''] ?? `Listening on ${where} failed: ${error.message}.`
+  return Object.assign(new Error(text, { cause: error }), { code: error.code })
+}
