@@ -92,9 +92,8 @@ function readOrMake(file: string, make: () => string): string {
 
 function ownCertificate(own: { certificateFile: string; keyFile: string }): TlsMaterial {
   const pair = { cert: readPem(own.certificateFile), key: readPem(own.keyFile) }
-  const type = new X509Certificate(pair.cert).publicKey.asymmetricKeyType
-  // The other kind stays empty: a client that cannot use the one there is fails its handshake.
-  return type === 'ec' ? { ec: pair } : { rsa: pair }
+  // One kind of key for every client: those that cannot use it fail their handshake.
+  return { ec: pair, rsa: pair }
 }
 
 function readPem(file: string): string {

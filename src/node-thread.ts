@@ -1,10 +1,11 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import { type DevicePorts, openStores, startNode } from './app.ts'
+import { openStores, startNode } from './app.ts'
 import { systemClock } from './base/clock.ts'
 import { createLog } from './base/log.ts'
 import { systemRandom } from './base/random.ts'
 import { createThreadBus } from './bus/threads.ts'
 import type { Config } from './config.ts'
+import type { DevicePorts } from './instances.ts'
 import type { TlsMaterial } from './wire/listener.ts'
 
 /** What the supervisor gives a worker thread. */

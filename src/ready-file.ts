@@ -1,5 +1,5 @@
-import type { Addresses } from './app.ts'
 import { type DataFolder, writeSecret } from './data-folder.ts'
+import type { Addresses } from './instances.ts'
 import { version } from './version.ts'
 
 /** The contract of `--ready-file` (ARCHITECTURE.md); a member is absent until its face exists. Scripts rely on it. */

@@ -1,14 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { type MessagePort, Worker } from 'node:worker_threads'
-import {
-  type Addresses,
-  type DevicePorts,
-  openStores,
-  prepareInstances,
-  schema,
-  startManagement,
-  telemetrySchema,
-} from './app.ts'
+import { openStores, schema, startManagement, telemetrySchema } from './app.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { limits } from './base/limits.ts'
 import type { Log } from './base/log.ts'
@@ -16,6 +8,7 @@ import { systemRandom } from './base/random.ts'
 import { createThreadBus } from './bus/threads.ts'
 import type { Config } from './config.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
+import { type Addresses, type DevicePorts, prepareInstances } from './instances.ts'
 import type { ThreadData, ThreadReport } from './node-thread.ts'
 import { type SqliteWriter, startSqliteWriter } from './store/sqlite.ts'
 

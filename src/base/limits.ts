@@ -164,6 +164,9 @@ export const limits = {
   /** A dead worker thread is replaced after. */
   threadRestartMs: 100,
 
+  /** Connections of the management API at once. */
+  managementConnections: 64,
+
   // --- command line
   /** A command gives up on a silent service after. */
   cliRequestMs: 30_000,

@@ -1,0 +1,202 @@
+import { createServer, type Server } from 'node:net'
+import type { MessagePort } from 'node:worker_threads'
+import { type Clock, systemClock } from './base/clock.ts'
+import { limits } from './base/limits.ts'
+import { type Log, silentLog } from './base/log.ts'
+import { type Random, systemRandom } from './base/random.ts'
+import type { Bus } from './bus/bus.ts'
+import { createInProcessBus } from './bus/in-process.ts'
+import type { Config } from './config.ts'
+import { type Control, controlSchema } from './control/control.ts'
+import { openDataFolder } from './data-folder.ts'
+import { management } from './endpoints/http/management.ts'
+import { managementEvents } from './endpoints/http/management-events.ts'
+import { createHttpEndpoint } from './endpoints/http/server.ts'
+import { hubSchema } from './hub/hub.ts'
+import { type Addresses, type DevicePorts, prepareInstances } from './instances.ts'
+import { provisioningSchema } from './provisioning/provisioning.ts'
+import { deviceEndpoints, type Rooms, wireRooms } from './rooms.ts'
+import { connectSqliteStore, openSqliteStore } from './store/sqlite.ts'
+import type { Schema, Store } from './store/store.ts'
+import { type Listening, listen, type TlsMaterial } from './wire/listener.ts'
+import { proveChainVisible } from './wire/self-test.ts'
+
+/** Everything in the documents file. */
+export const schema: Schema = {
+  collections: [...controlSchema.collections, ...provisioningSchema.collections, ...hubSchema.collections],
+  queues: [...controlSchema.queues, ...provisioningSchema.queues, ...hubSchema.queues],
+}
+/** The telemetry file holds logs only. */
+export const telemetrySchema: Schema = { collections: [], queues: [] }
+
+/** Time, chance and where messages for people go. */
+export interface World {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+}
+
+export interface Stores {
+  readonly store: Store
+  readonly telemetry: Store
+}
+
+/** What a node is made of, whoever owns the threads. */
+export interface NodeNeeds extends World, Stores {
+  readonly bus: Bus
+  readonly config: Config
+}
+
+interface DatabaseFiles {
+  readonly documentsFile: string
+  readonly telemetryFile: string
+}
+
+/** This thread's stores: through the writer threads' ports, or (without) with the writers in this thread. */
+export async function openStores(
+  files: DatabaseFiles,
+  ports?: { readonly documents: MessagePort; readonly telemetry: MessagePort },
+  windowMs = 0,
+): Promise<Stores> {
+  const { documentsFile, telemetryFile } = files
+  const [store, telemetry] = await Promise.all(
+    ports === undefined
+      ? [
+          openSqliteStore({ file: documentsFile, schema, windowMs }),
+          openSqliteStore({ file: telemetryFile, schema: telemetrySchema, windowMs }),
+        ]
+      : [
+          connectSqliteStore({ file: documentsFile, schema, port: ports.documents }),
+          connectSqliteStore({ file: telemetryFile, schema: telemetrySchema, port: ports.telemetry }),
+        ],
+  )
+  return { store, telemetry }
+}
+
+/** A node that serves devices and services. */
+export interface RunningNode {
+  readonly ports: DevicePorts
+  readonly rooms: Rooms
+  stop(): Promise<void>
+}
+
+export interface StartNode extends NodeNeeds {
+  readonly tls: TlsMaterial
+  /** Other nodes share the ports. */
+  readonly reusePort: boolean
+}
+
+export async function startNode(needs: StartNode): Promise<RunningNode> {
+  const { clock, log, tls, reusePort, config } = needs
+  const [rooms] = await Promise.all([Promise.resolve(wireRooms(needs)), proveChainVisible()])
+  const { http, mqtt } = await deviceEndpoints(needs, rooms)
+  await rooms.hub.start()
+  const listening: Listening[] = []
+  const stop = async (): Promise<void> => {
+    await Promise.all([...listening.map((each) => each.close()), http.close(), mqtt.close()])
+    await rooms.provisioning.registrations.stop()
+    await rooms.hub.stop()
+  }
+  try {
+    const common = { clock, log, tls, reusePort, address: config.address }
+    const https = await listen({ ...common, port: config.ports.https, serve: (socket) => http.serve(socket) })
+    listening.push(https)
+    const mqtts = await listen({ ...common, port: config.ports.mqtts, serve: mqtt.serve })
+    listening.push(mqtts)
+    rooms.provisioning.registrations.start()
+    return { ports: { https: https.port, mqtts: mqtts.port }, rooms, stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+export interface ManagementNode {
+  readonly port: number
+  readonly control: Control
+  stop(): Promise<void>
+}
+
+/** The management API: plain HTTP on loopback whatever the other listeners bind, with its own token. */
+export async function startManagement(needs: NodeNeeds & { readonly token: string }): Promise<ManagementNode> {
+  const { config, token } = needs
+  const { control, hub } = wireRooms(needs)
+  const hosts = ['127.0.0.1', 'localhost', '[::1]']
+  const http = await createHttpEndpoint(needs, [
+    management({ ...needs, control, token, hosts }),
+    managementEvents({ ...needs, control, hub, token, hosts }),
+  ])
+  const server = createServer((socket) => http.serve(socket))
+  server.maxConnections = limits.managementConnections
+  await listenOnLoopback(server, config.ports.management)
+  const bound = server.address()
+  return {
+    port: typeof bound === 'object' && bound !== null ? bound.port : 0,
+    control,
+    stop: async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      await http.close()
+      await closed
+    },
+  }
+}
+
+const listenOnLoopback = (server: Server, port: number): Promise<void> =>
+  new Promise((resolve, reject) => {
+    server.once('error', (cause) =>
+      reject(
+        new Error(
+          `The management API cannot listen on 127.0.0.1 port ${port}: ${cause.message}. Choose another with --management-port.`,
+        ),
+      ),
+    )
+    server.listen({ host: '127.0.0.1', port }, () => resolve())
+  })
+
+/** The product as a value: one node in this thread. For tests in process and for embedding. */
+export interface App {
+  /** Resolves once every listener accepts. */
+  start(): Promise<Addresses>
+  stop(): Promise<void>
+  /** Of the running app. */
+  readonly caFile: string
+  readonly managementToken: string
+}
+
+export function createApp(config: Config, world: Partial<World> = {}): App {
+  const { clock = systemClock, random = systemRandom, log = silentLog } = world
+  const closers: (() => Promise<void> | void)[] = []
+  const told = { caFile: '', managementToken: '' }
+  const stop = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) await close()
+  }
+  const start = async (): Promise<Addresses> => {
+    const folder = await openDataFolder(config, clock, random)
+    closers.push(() => folder.close())
+    Object.assign(told, { caFile: folder.caFile, managementToken: folder.managementToken })
+    const stores = await openStores(folder)
+    closers.push(async () => void (await Promise.all([stores.store.close(), stores.telemetry.close()])))
+    const bus = createInProcessBus()
+    closers.push(() => bus.close())
+    const needs = { clock, random, log, ...stores, bus, config }
+    const node = await startNode({ ...needs, tls: folder.tls, reusePort: false })
+    closers.push(() => node.stop())
+    const managing = await startManagement({ ...needs, token: folder.managementToken })
+    closers.push(() => managing.stop())
+    return prepareInstances(managing.control, config, { ...node.ports, management: managing.port })
+  }
+  return {
+    start: () =>
+      start().catch(async (error: unknown) => {
+        await stop()
+        throw error
+      }),
+    stop,
+    get caFile() {
+      return told.caFile
+    },
+    get managementToken() {
+      return told.managementToken
+    },
+  }
+}

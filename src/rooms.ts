@@ -1,0 +1,68 @@
+import type { NodeNeeds } from './app.ts'
+import { ServiceError } from './base/errors.ts'
+import { type Control, createControl, type IotHub } from './control/control.ts'
+import { isNamed } from './control/hosts.ts'
+import { dpsDevice } from './endpoints/http/dps-device.ts'
+import { dpsEnrollments } from './endpoints/http/dps-enrollments.ts'
+import { dpsRegistrations } from './endpoints/http/dps-registrations.ts'
+import { hubRegistry } from './endpoints/http/hub-registry.ts'
+import { hubTwins } from './endpoints/http/hub-twins.ts'
+import { createHttpEndpoint, type HttpEndpoint } from './endpoints/http/server.ts'
+import { createMqttEndpoint, type MqttEndpoint } from './endpoints/mqtt/server.ts'
+import { createHub, type Hub } from './hub/hub.ts'
+import type { LinkedHub } from './provisioning/linked-hub.ts'
+import { createProvisioning, type Provisioning } from './provisioning/provisioning.ts'
+
+/** The domain rooms of one node. */
+export interface Rooms {
+  readonly control: Control
+  readonly hub: Hub
+  readonly provisioning: Provisioning
+}
+
+/** The one place where rooms meet. */
+export function wireRooms(needs: NodeNeeds): Rooms {
+  const control = createControl(needs)
+  const hub = createHub({ ...needs, control, node: needs.random.uuid() })
+  const provisioning = createProvisioning({
+    ...needs,
+    control,
+    linkedHubs: (hostName) => localHub(control, hub, hostName),
+    settings: needs.config.registration,
+  })
+  return { control, hub, provisioning }
+}
+
+/** Fulfils provisioning's port to a hub with the hub of this house. */
+function localHub(control: Control, hub: Hub, hostName: string): LinkedHub {
+  const named = async (): Promise<IotHub> => {
+    const found = (await control.hubs.list()).find((each) => isNamed(each.hostNames, hostName))
+    if (found === undefined)
+      throw new ServiceError(
+        400208,
+        `The linked hub ${hostName} is not a hub of this Muster, and remote hubs cannot be reached yet.`,
+      )
+    return found
+  }
+  return {
+    provision: async (device, mode) => hub.registry.provision(await named(), device, mode),
+    read: async (deviceId) => hub.twins.read(await named(), deviceId),
+    remove: async (deviceId) => hub.registry.discard(await named(), deviceId),
+  }
+}
+
+/** The faces that devices and services dial. */
+export async function deviceEndpoints(
+  needs: NodeNeeds,
+  rooms: Rooms,
+): Promise<{ http: HttpEndpoint; mqtt: MqttEndpoint }> {
+  const all = { ...needs, ...rooms }
+  const http = await createHttpEndpoint(needs, [
+    dpsDevice(all),
+    dpsEnrollments(all),
+    dpsRegistrations(all),
+    hubRegistry(all),
+    hubTwins(all),
+  ])
+  return { http, mqtt: createMqttEndpoint(all) }
+}
