@@ -11,11 +11,14 @@ import {
 import { type Environment, refused, usage } from './environment.ts'
 import { absolute } from './ready-file.ts'
 
-interface Options {
+interface Place {
   readonly out: string
+  readonly force?: boolean
+}
+
+interface Options extends Place {
   readonly keyType: 'ec' | 'rsa'
   readonly days: number
-  readonly force?: boolean
 }
 
 /** File names are those of the IoT Edge script (edge.md 8.1, mission C1); `root` and every other CA by their prefix. */
@@ -72,7 +75,7 @@ export async function createDevice(
 
 export async function createVerification(
   code: string,
-  options: Options & { readonly issuer: string },
+  options: Place & { readonly issuer: string },
   environment: Environment,
 ): Promise<void> {
   const files = filesOf(prefixes.verification, options, environment)
@@ -100,7 +103,7 @@ interface CertificateFiles {
   }): Promise<void>
 }
 
-function filesOf(prefix: string, { out, force }: Options, environment: Environment): CertificateFiles {
+function filesOf(prefix: string, { out, force }: Place, environment: Environment): CertificateFiles {
   const at = (name: string): string => join(absolute(environment.cwd, out), name)
   const paths = {
     certificate: at(`certs/${prefix}.cert.pem`),
@@ -133,7 +136,7 @@ function filesOf(prefix: string, { out, force }: Options, environment: Environme
 }
 
 /** A CA that an earlier command made in the same folder. */
-async function readAuthority(name: string, { out }: Options, { cwd }: Environment): Promise<Issued> {
+async function readAuthority(name: string, { out }: Place, { cwd }: Environment): Promise<Issued> {
   const prefix = prefixes.authority(checked(name))
   const at = (file: string): Promise<string> => {
     const path = join(absolute(cwd, out), file)

@@ -1,5 +1,4 @@
-import type { Command } from 'commander'
-import { Option } from 'commander'
+import { type Command, Option } from 'commander'
 import { days } from './options.ts'
 import type { Register } from './program.ts'
 
@@ -40,7 +39,7 @@ export const certsCommand: Register = (program, environment) => {
     .option('--self-signed', 'signed by its own key, for an individual enrollment')
     .action(async (name, options) => (await making()).createDevice(name, options, environment))
 
-  folderOptions(
+  outOptions(
     certs
       .command('verification <code>')
       .alias('create_verification_certificate')
@@ -50,9 +49,12 @@ export const certsCommand: Register = (program, environment) => {
     .action(async (code, options) => (await making()).createVerification(code, options, environment))
 }
 
-const folderOptions = (command: Command): Command =>
+const outOptions = (command: Command): Command =>
   command
     .option('--out <folder>', 'folder that gets certs/ and private/', '.')
+    .option('--force', 'replace files that exist')
+
+const folderOptions = (command: Command): Command =>
+  outOptions(command)
     .addOption(new Option('--key-type <type>', 'P-256 or RSA keys').choices(['ec', 'rsa']).default('ec'))
     .option('--days <number>', 'days of validity', days, 30)
-    .option('--force', 'replace files that exist')

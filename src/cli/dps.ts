@@ -26,11 +26,11 @@ function enrollmentCommands(dps: Command, environment: Environment): void {
   dpsTargetOptions(enrollment.command('list').description('list individual enrollments'))
     .addOption(topOption())
     .action(async (options) => (await import('./enrollments.ts')).listEnrollments('individual', options, environment))
-  dpsTargetOptions(enrollment.command('show').description('show one'))
+  dpsTargetOptions(enrollment.command('show').description('show an individual enrollment'))
     .requiredOption(...enrollmentId)
     .option(...showKeys)
     .action(async (options) => (await import('./enrollments.ts')).showEnrollment('individual', options, environment))
-  const create = dpsTargetOptions(enrollment.command('create').description('create one'))
+  const create = dpsTargetOptions(enrollment.command('create').description('create an individual enrollment'))
     .requiredOption(...enrollmentId)
     .requiredOption(
       '--at, --attestation-type <type>',
@@ -42,7 +42,7 @@ function enrollmentCommands(dps: Command, environment: Environment): void {
   enrollmentOptions(create).action(async (options) =>
     (await import('./enrollments.ts')).createEnrollment('individual', options, environment),
   )
-  dpsTargetOptions(enrollment.command('delete').description('delete one'))
+  dpsTargetOptions(enrollment.command('delete').description('delete an individual enrollment'))
     .requiredOption(...enrollmentId)
     .addOption(etagOption())
     .action(async (options) => (await import('./enrollments.ts')).deleteEnrollment('individual', options, environment))
@@ -53,22 +53,22 @@ function groupCommands(dps: Command, environment: Environment): void {
   dpsTargetOptions(group.command('list').description('list enrollment groups'))
     .addOption(topOption())
     .action(async (options) => (await import('./enrollments.ts')).listEnrollments('group', options, environment))
-  dpsTargetOptions(group.command('show').description('show one'))
+  dpsTargetOptions(group.command('show').description('show an enrollment group'))
     .requiredOption(...enrollmentId)
     .option(...showKeys)
     .action(async (options) => (await import('./enrollments.ts')).showEnrollment('group', options, environment))
   const create = dpsTargetOptions(
     group
       .command('create')
-      .description('create one: by a CA certificate of the service, by an intermediate certificate, else by a key'),
+      .description('create an enrollment group: by a CA certificate, by an intermediate certificate, else by a key'),
   )
     .requiredOption(...enrollmentId)
-    .option('--ca-name, --root-ca-name <name>', 'verified CA certificate of the service')
+    .option('--cn, --root-ca-name <name>', 'a CA certificate of the service, verified by the time devices register')
     .option('--scn, --secondary-root-ca-name <name>', 'a second one, for the time of a change')
   enrollmentOptions(create).action(async (options) =>
     (await import('./enrollments.ts')).createEnrollment('group', options, environment),
   )
-  dpsTargetOptions(group.command('delete').description('delete one'))
+  dpsTargetOptions(group.command('delete').description('delete an enrollment group'))
     .requiredOption(...enrollmentId)
     .addOption(etagOption())
     .action(async (options) => (await import('./enrollments.ts')).deleteEnrollment('group', options, environment))
@@ -111,10 +111,10 @@ function registrationCommands(dps: Command, environment: Environment): void {
     .requiredOption(...enrollmentId)
     .addOption(topOption())
     .action(async (options) => (await import('./registrations.ts')).listRegistrations(options, environment))
-  dpsTargetOptions(registration.command('show').description('show one'))
+  dpsTargetOptions(registration.command('show').description('show the record of a device'))
     .requiredOption(...registrationId)
     .action(async (options) => (await import('./registrations.ts')).showRegistration(options, environment))
-  dpsTargetOptions(registration.command('delete').description('delete one: the device must register anew'))
+  dpsTargetOptions(registration.command('delete').description('delete the record of a device: it must register anew'))
     .requiredOption(...registrationId)
     .addOption(etagOption())
     .action(async (options) => (await import('./registrations.ts')).deleteRegistration(options, environment))
@@ -130,13 +130,15 @@ function certificateCommands(dps: Command, environment: Environment): void {
   managementTargetOptions(certificate.command('list').description('list CA certificates'))
     .addOption(dpsNameOption())
     .action(async (options) => (await certificates()).listCertificates(options, environment))
-  named('show', 'show one').action(async (options) => (await certificates()).showCertificate(options, environment))
-  named('create', 'upload one; it is trusted once its possession is proved')
+  named('show', 'show a CA certificate').action(async (options) =>
+    (await certificates()).showCertificate(options, environment),
+  )
+  named('create', 'upload a CA certificate; it is trusted once its possession is proved')
     .requiredOption('-p, --path <file>', 'the certificate, PEM or DER')
     .addOption(flagOption('-v, --verified', 'trust it at once, without proof of possession'))
     .addOption(etagOption())
     .action(async (options) => (await certificates()).createCertificate(options, environment))
-  named('delete', 'delete one')
+  named('delete', 'delete a CA certificate')
     .addOption(etagOption())
     .action(async (options) => (await certificates()).deleteCertificate(options, environment))
   named('generate-verification-code', 'get the code that a verification certificate must carry as its common name')

@@ -17,11 +17,11 @@ export const hubCommand: Register = (program, environment) => {
     .addOption(flagOption('--ee, --edge-enabled', 'only IoT Edge devices'))
     .option(...showKeys)
     .action(async (options) => (await identities()).listDevices(options, environment))
-  hubTargetOptions(identity.command('show').description('show one'))
+  hubTargetOptions(identity.command('show').description('show a device identity'))
     .requiredOption(...deviceId)
     .option(...showKeys)
     .action(async (options) => (await identities()).showDevice(options, environment))
-  hubTargetOptions(identity.command('create').description('create one'))
+  hubTargetOptions(identity.command('create').description('create a device identity'))
     .requiredOption(...deviceId)
     .option(
       '--am, --auth-method <method>',
@@ -38,7 +38,7 @@ export const hubCommand: Register = (program, environment) => {
     .option('--star, --status-reason <text>', 'why it is disabled')
     .option(...showKeys)
     .action(async (options) => (await identities()).createDevice(options, environment))
-  hubTargetOptions(identity.command('delete').description('delete one; a live connection is cut'))
+  hubTargetOptions(identity.command('delete').description('delete a device identity; its live connection is cut'))
     .requiredOption(...deviceId)
     .addOption(etagOption())
     .action(async (options) => (await identities()).deleteDevice(options, environment))

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, type Option } from 'commander'
 import { redactText } from '../base/log.ts'
 import { certsCommand } from './certs.ts'
 import { demoCommand } from './demo.ts'
@@ -37,6 +37,7 @@ function createProgram(environment: Environment): Command {
     .helpCommand('help [command]', 'explain a command')
     .showHelpAfterError('(--help explains the options)')
     .exitOverride()
+    .configureHelp({ optionDescription: describeOption })
     .configureOutput({
       writeOut: (text) => void environment.stdout.write(text),
       writeErr: (text) => void environment.stderr.write(text),
@@ -47,6 +48,17 @@ function createProgram(environment: Environment): Command {
     })
   for (const register of commands) register(program, environment)
   return program
+}
+
+/** Commander says what an option defaults to, and not that it must be given. */
+function describeOption(option: Option): string {
+  const { description, mandatory, defaultValue, argChoices } = option
+  const notes = [
+    ...(mandatory && defaultValue === undefined ? ['required'] : []),
+    ...(argChoices === undefined ? [] : [argChoices.join(', ')]),
+    ...(defaultValue === undefined ? [] : [`default: ${defaultValue}`]),
+  ]
+  return notes.length === 0 ? description : `${description} (${notes.join('; ')})`
 }
 
 /** Says what went wrong, once, and turns it into an exit code. Commander has already written its own complaints. */

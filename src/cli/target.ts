@@ -64,7 +64,7 @@ export function parseConnectionString(text: string): { hostName: string; policy:
     const value = parts.get(name.toLowerCase())
     if (value === undefined || value === '')
       throw usage(
-        `Expected a connection string "HostName=…;SharedAccessKeyName=…;SharedAccessKey=…", found none of its ${name}.`,
+        `Expected a connection string of HostName, SharedAccessKeyName and SharedAccessKey with semicolons between, found no ${name}.`,
       )
     return value
   }) as [string, string, string]
