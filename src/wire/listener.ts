@@ -1,10 +1,10 @@
-import { constants } from 'node:crypto'
 import { createServer as createTcpServer, type Socket, type Server as TcpServer } from 'node:net'
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions, type Server as TlsServer } from 'node:tls'
 import type { Clock, Timer } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import { type Peer, presentedChain, rememberPeer } from './peer.ts'
+import { presentedChainOptions } from './tls-options.ts'
 import { type Ceilings, ceilings, plainAddress, type Stranger, sourceOf } from './unproved.ts'
 
 export { type Peer, peerOf } from './peer.ts'
@@ -64,14 +64,9 @@ export async function listen(options: ListenOptions): Promise<Listening> {
 
 function tlsOptions(tls: TlsMaterial): TlsOptions {
   return {
+    ...presentedChainOptions,
     cert: [tls.ec.cert, tls.rsa.cert],
     key: [tls.ec.key, tls.rsa.key],
-    minVersion: 'TLSv1.2',
-    maxVersion: 'TLSv1.3',
-    // A resumed session shows the leaf without its intermediates; without tickets nothing resumes, and a full handshake
-    // is 25 % cheaper (attestation-crypto.md B2, trap 2).
-    secureOptions: constants.SSL_OP_NO_TICKET,
-    // No `ca`: its names would be sent to clients, and some (SChannel, Java) then withhold their certificate (trap 3).
   }
 }
 
@@ -140,7 +135,7 @@ function createAcceptance(options: ListenOptions) {
     options.serve(socket, peer)
   }
 
-  const tls: TlsServer = createTlsServer({ ...tlsOptions(options.tls), requestCert: true, rejectUnauthorized: false })
+  const tls: TlsServer = createTlsServer(tlsOptions(options.tls))
   tls.on('secureConnection', secured)
   tls.on('tlsClientError', (error, socket) => {
     log.debug({ remote: socket.remoteAddress, reason: (error as NodeJS.ErrnoException).code }, 'TLS handshake failed')

@@ -33,24 +33,24 @@ export type DecodePacket = (bytes: Buffer) => ClientPacket
  */
 export function packetDecoder(): DecodePacket {
   let parser: ReturnType<typeof mqttPacket.parser> | undefined
-  let packet: Packet | undefined
-  let failure: Error | undefined
+  const outcome: { packet: Packet | undefined; failure: Error | undefined } = { packet: undefined, failure: undefined }
 
   const parse = (bytes: Buffer): Packet => {
     parser ??= mqttPacket
       .parser({ protocolVersion: 4 })
-      .on('packet', (each) => {
-        packet = each
+      .on('packet', (packet) => {
+        outcome.packet = packet
       })
       .on('error', (error) => {
-        failure = error
+        outcome.failure = error
       })
-    packet = undefined
-    failure = undefined
     parser.parse(bytes)
     // The library keeps the CONNECT packet, password included, as its settings: such a parser is not kept.
     if (bytes[0] === CONNECT_TYPE) parser = undefined
-    if (failure !== undefined) violation(`Malformed packet: ${failure.message}.`)
+    const { packet, failure } = outcome
+    outcome.packet = undefined
+    outcome.failure = undefined
+    if (failure !== undefined) return violation(`Malformed packet: ${failure.message}.`)
     return packet ?? violation('Malformed packet.')
   }
 
