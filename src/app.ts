@@ -1,4 +1,5 @@
 import { createServer, type Server } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import type { MessagePort } from 'node:worker_threads'
 import { type Clock, systemClock } from './base/clock.ts'
 import { limits } from './base/limits.ts'
@@ -18,7 +19,8 @@ import { provisioningSchema } from './provisioning/provisioning.ts'
 import { deviceEndpoints, type Rooms, wireRooms } from './rooms.ts'
 import { connectSqliteStore, openSqliteStore } from './store/sqlite.ts'
 import type { Schema, Store } from './store/store.ts'
-import { type Listening, listen, type TlsMaterial } from './wire/listener.ts'
+import { byFirstByte, MQTT_CONNECT } from './wire/first-byte.ts'
+import { type Listening, listen, type Peer, type TlsMaterial } from './wire/listener.ts'
 import { proveChainVisible } from './wire/self-test.ts'
 
 /** Everything in the documents file. */
@@ -99,7 +101,11 @@ export async function startNode(needs: StartNode): Promise<RunningNode> {
   }
   try {
     const common = { clock, log, tls, reusePort, address: config.address }
-    const https = await listen({ ...common, port: config.ports.https, serve: (socket) => http.serve(socket) })
+    // SDKs that can be told a port know one only: off the standard port it speaks both protocols.
+    const serveBoth = (socket: TLSSocket, peer: Peer): void =>
+      byFirstByte(socket, (first) => (first === MQTT_CONNECT ? mqtt.serve(socket, peer) : http.serve(socket)))
+    const serve = config.ports.https === 443 ? (socket: TLSSocket) => http.serve(socket) : serveBoth
+    const https = await listen({ ...common, port: config.ports.https, serve })
     listening.push(https)
     const mqtts = await listen({ ...common, port: config.ports.mqtts, serve: mqtt.serve })
     listening.push(mqtts)

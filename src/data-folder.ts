@@ -119,7 +119,7 @@ async function privateCertificates(at: (name: string) => string, config: Config,
   if (stale.length > 0) {
     const issuing = await import('./crypto/issuing.ts')
     const authority = existsSync(at('ca.pem'))
-      ? { certificate: readPem(at('ca.pem')), key: readPem(at('ca.key.pem')) }
+      ? { certificate: readPem(at('ca.pem')), key: readPem(at('ca.key.pem')), chain: readPem(at('ca.pem')) }
       : await issuing.createAuthority({
           commonName: 'Muster private CA',
           days: AUTHORITY_DAYS,
