@@ -121,6 +121,20 @@ export const limits = {
 
   // --- registration
   operationHistoryMs: 60 * 60 * 1000,
+  /** Replaced operations of a registration that may still be asked after. */
+  earlierOperations: 8,
+  /** Registrations of a node that wait to be assigned; above it, register is told to come back, polls never. */
+  assignmentBacklog: 10_000,
+  assignmentsAtOnce: 128,
+  /** Tries of one assignment when a hub does not answer, and the pause after the first; it doubles. */
+  assignmentAttempts: 5,
+  assignmentRetryMs: 1_000,
+  /** Another node takes an assignment over when it is this late. */
+  assignmentGraceMs: 30_000,
+  /** How often a node looks for assignments that nobody finished, and how many it takes at once. */
+  assignmentSweepMs: 5_000,
+  assignmentSweep: 200,
+  enrollmentQueryLength: 4_096,
 
   // --- time (hub-device.md 1.1: accepted up to 5 minutes late at connect, cut 10 minutes late)
   tokenSkewMs: 5 * 60 * 1000,
@@ -149,6 +163,8 @@ export const limits = {
   /** Connection states and activity times are written at least so often, so many at a time. */
   sessionFlushMs: 5_000,
   sessionFlushBatch: 200,
+  /** The activity time of a connection that lives is written so often. */
+  activityWriteMs: 60_000,
   /** Entries of the change sequence that are read at a time, and how long they are kept. */
   changeBatch: 500,
   changeRetentionMs: 60 * 60 * 1000,

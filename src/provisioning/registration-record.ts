@@ -1,0 +1,221 @@
+import { isoTime } from '../base/clock.ts'
+import type { Code } from '../base/errors.ts'
+import { registrationEtag } from '../base/etags.ts'
+import type { JsonObject } from '../base/json.ts'
+import { limits } from '../base/limits.ts'
+import { isSince } from './api-version.ts'
+import { storeId } from './ids.ts'
+
+/** The states of a registration (dps.md 5.1). `unassigned` is never stored: a record begins with its first operation. */
+export type RegistrationStatus = 'unassigned' | Registration['status']
+
+export type Substatus =
+  | 'initialAssignment'
+  | 'deviceDataMigrated'
+  | 'deviceDataReset'
+  | 'reprovisionedToInitialAssignment'
+
+/** How the device proved itself in the current operation: what its hub identity is made from. */
+export type Credential =
+  | {
+      readonly kind: 'x509'
+      /** SHA-256 of the leaf presented, upper-case hex. */
+      readonly thumbprint: string
+    }
+  | {
+      readonly kind: 'symmetricKey'
+      /** Groups: the spelling of the registration id under which the device's key was derived (dps.md 1.8). */
+      readonly derivedFrom?: string
+    }
+
+/** The enrollment that admitted the device. */
+export interface AdmittedBy {
+  readonly kind: 'individual' | 'group'
+  readonly id: string
+}
+
+export interface Assignment {
+  /** Host name as the linked hub is known; what devices are told. */
+  readonly hub: string
+  readonly deviceId: string
+  readonly substatus: Substatus
+}
+
+export interface Failure {
+  readonly code: Code
+  readonly message: string
+}
+
+interface Common {
+  readonly idScope: string
+  /** As the device wrote it first. */
+  readonly registrationId: string
+  readonly admittedBy: AdmittedBy
+  /** Store id of the group; absent for individual enrollments. Indexed. */
+  readonly group?: string
+  readonly credential: Credential
+  /** The current operation. */
+  readonly operationId: string
+  /** Milliseconds since 1970. */
+  readonly openedAt: number
+  /** Operations that this one replaced and that may still be asked after, newest first. */
+  readonly earlier: readonly string[]
+  /** Where the device lives; survives later failures and disabling. */
+  readonly assignment?: Assignment
+  /** Hubs that still hold the device although it moved on: an unfinished move. */
+  readonly leftover?: readonly string[]
+  readonly createdAt: number
+  readonly updatedAt: number
+}
+
+export type Assigning = Common & {
+  readonly status: 'assigning'
+  /** Decided when the operation was opened: it ends so without an assignment. */
+  readonly verdict?: 'disabled' | Failure
+}
+export type Assigned = Common & { readonly status: 'assigned'; readonly assignment: Assignment }
+export type Failed = Common & { readonly status: 'failed'; readonly failure: Failure }
+export type Disabled = Common & { readonly status: 'disabled' }
+
+/** What the service knows of one registration id: one document, one state. Transitions are the functions below. */
+export type Registration = Assigning | Assigned | Failed | Disabled
+
+export interface Opening {
+  readonly idScope: string
+  readonly registrationId: string
+  readonly admittedBy: AdmittedBy
+  readonly credential: Credential
+  readonly verdict: Assigning['verdict']
+  readonly operationId: string
+  readonly now: number
+}
+
+/** any state -> assigning: a new operation. */
+export function opened(before: Registration | undefined, opening: Opening): Assigning {
+  const { idScope, registrationId, admittedBy, credential, verdict, operationId, now } = opening
+  const earlier = before === undefined ? [] : [before.operationId, ...before.earlier]
+  return {
+    status: 'assigning',
+    ...(verdict !== undefined && { verdict }),
+    idScope,
+    registrationId: before?.registrationId ?? registrationId,
+    admittedBy,
+    ...(admittedBy.kind === 'group' && { group: storeId(idScope, admittedBy.id) }),
+    credential,
+    operationId,
+    openedAt: now,
+    earlier: earlier.slice(0, limits.earlierOperations),
+    ...(before?.assignment !== undefined && { assignment: before.assignment }),
+    ...(before?.leftover !== undefined && { leftover: before.leftover }),
+    createdAt: before?.createdAt ?? now,
+    updatedAt: now,
+  }
+}
+
+/** What every state has, without what belongs to `assigning`. */
+function settled({ verdict: _, status: __, ...common }: Assigning, now: number): Common {
+  return { ...common, updatedAt: now }
+}
+
+/** assigning -> assigning: the device is in its new hub, and has to go from the old ones. */
+export const moved = (
+  record: Assigning,
+  assignment: Assignment,
+  leftover: readonly string[],
+  now: number,
+): Assigning => ({
+  ...record,
+  assignment,
+  leftover,
+  updatedAt: now,
+})
+
+/** assigning -> assigned. `leftover`: hubs that could not be cleaned up and are tried again next time. */
+export function assigned(
+  record: Assigning,
+  assignment: Assignment,
+  leftover: readonly string[],
+  now: number,
+): Assigned {
+  const { leftover: _, ...common } = settled(record, now)
+  return { ...common, status: 'assigned', assignment, ...(leftover.length > 0 && { leftover }) }
+}
+
+/** assigning -> failed. */
+export const failed = (record: Assigning, failure: Failure, now: number): Failed => ({
+  ...settled(record, now),
+  status: 'failed',
+  failure,
+})
+
+/** assigning -> disabled. */
+export const disabled = (record: Assigning, now: number): Disabled => ({ ...settled(record, now), status: 'disabled' })
+
+/** Whether `operationId` was given out for this registration and is still answered for. */
+export const isOperation = (record: Registration, operationId: string): boolean =>
+  record.operationId === operationId || record.earlier.includes(operationId)
+
+/** `registrationState` of dps.md 1.5, and the registration record of 6.3. Absent members are absent, never null. */
+export interface DeviceRegistrationResult {
+  readonly registrationId: string
+  readonly createdDateTimeUtc?: string
+  readonly assignedHub?: string
+  readonly deviceId?: string
+  readonly status: RegistrationStatus
+  readonly substatus?: string
+  readonly errorCode?: number
+  readonly errorMessage?: string
+  readonly lastUpdatedDateTimeUtc?: string
+  readonly etag?: string
+  readonly x509?: JsonObject
+}
+
+/** Answer to register and to a poll (dps.md 1.4, 1.5): 202 with Retry-After while `assigning`, else 200. */
+export interface OperationStatus {
+  readonly operationId: string
+  readonly status: RegistrationStatus
+  readonly registrationState?: DeviceRegistrationResult
+}
+
+/** What a device gets when it asks after its operation (dps.md 1.5). */
+export function operationStatus(
+  record: Registration,
+  version: number,
+  operationId: string,
+  apiVersion: string,
+): OperationStatus {
+  const registrationState = deviceState(record, version, apiVersion)
+  // The real service's answer for a disabled enrollment names no operation (dps.md 1.5).
+  return { operationId: record.status === 'disabled' ? '' : operationId, status: record.status, registrationState }
+}
+
+/** As a device sees it: while nothing is final, and when disabled, only the id and the status. */
+export function deviceState(record: Registration, version: number, apiVersion: string): DeviceRegistrationResult {
+  const { registrationId, status, credential } = record
+  if (status === 'assigning' || status === 'disabled') return { registrationId, status }
+  const state = serviceState(record, version, apiVersion)
+  return status === 'assigned' && credential.kind === 'x509' ? { ...state, x509: {} } : state
+}
+
+/** As the service API sees it (dps.md 6.3, DeviceRegistrationState). */
+export function serviceState(record: Registration, version: number, apiVersion: string): DeviceRegistrationResult {
+  return {
+    registrationId: record.registrationId,
+    createdDateTimeUtc: isoTime(record.createdAt),
+    ...(record.status === 'assigned' && {
+      assignedHub: record.assignment.hub,
+      deviceId: record.assignment.deviceId,
+    }),
+    status: record.status,
+    ...(record.status === 'assigned' && { substatus: substatusFor(apiVersion, record.assignment.substatus) }),
+    ...(record.status === 'failed' && { errorCode: record.failure.code, errorMessage: record.failure.message }),
+    lastUpdatedDateTimeUtc: isoTime(record.updatedAt),
+    etag: registrationEtag(version),
+  }
+}
+
+/** Readers before 2019-04-15 do not know `reprovisionedToInitialAssignment` (dps.md 5.3). */
+const substatusFor = (apiVersion: string, substatus: Substatus): Substatus =>
+  substatus === 'reprovisionedToInitialAssignment' && !isSince(apiVersion, '2019-04-15')
+    ? 'initialAssignment'
+    : substatus

@@ -1,0 +1,22 @@
+import { collection, queue, type Schema } from '../store/store.ts'
+import type { EnrollmentGroup, IndividualEnrollment } from './enrollment-document.ts'
+import type { Registration } from './registration-record.ts'
+
+/** Ids of all collections: `storeId` of ids.ts, so that one service's documents stand together. */
+export const enrollments = collection<IndividualEnrollment>('enrollments')
+export const enrollmentGroups = collection<EnrollmentGroup>('enrollmentGroups')
+export const registrations = collection<Registration>('registrations', { group: '$.group' })
+
+/**
+ * One document per service, written anew by every commit that changes an enrollment group: what caches of groups
+ * compare, and what a commit expects that must not overlook a group being made.
+ */
+export const groupEpochs = collection<{ readonly changedAt: number }>('enrollmentGroupEpochs')
+
+/** Registrations that are to be assigned; the item's id is the registration's. */
+export const assignments = queue<Record<string, never>>('assignments')
+
+export const provisioningSchema: Schema = {
+  collections: [enrollments, enrollmentGroups, registrations, groupEpochs],
+  queues: [assignments],
+}
