@@ -91,6 +91,9 @@ export const limits = {
   instanceTagNameLength: 512,
   instanceTagValueLength: 256,
   hubPartitions: 32,
+  hubPartitionsDefault: 4,
+  /** Units of a hub's price tier; kept and shown only. */
+  hubUnits: 200,
   hubRetentionDays: 7,
   managementBodyBytes: 128 * 1024,
   /** How often a change is judged again because another writer came between. */

@@ -2,24 +2,40 @@ import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Store } from '../store/store.ts'
-import type { Authorize } from './authorize.ts'
-import type { Certificates } from './ca-certificates.ts'
+import { type Authorize, createAuthorize } from './authorize.ts'
+import { type Certificates, createCertificates } from './ca-certificates.ts'
 import type { Owner } from './documents.ts'
-import type { Hubs } from './hubs.ts'
-import type { ProvisioningServices } from './provisioning-services.ts'
+import { createHubInstances, createHubs, type Hubs } from './hubs.ts'
+import {
+  createProvisioningServices,
+  createServiceInstances,
+  type ProvisioningServices,
+} from './provisioning-services.ts'
+import { absent } from './snapshots.ts'
 
 export { type Authorize, dpsRefusals, hubRefusals, type Refusals } from './authorize.ts'
 export type { CaCertificate, CertificateInput, Certificates, TrustedCertificates } from './ca-certificates.ts'
 export { type AllocationPolicy, controlSchema, type LinkedHubEntry, type Owner, type Sku } from './documents.ts'
-export type { Hubs, IotHub, IotHubInput } from './hubs.ts'
-export type { Instance } from './instances.ts'
-export type { LinkedHubInput } from './linked-hubs.ts'
-export type { Caller, DpsRight, HubRight, Policy, PolicyInput } from './policies.ts'
-export type {
-  ProvisioningService,
-  ProvisioningServiceInput,
-  ProvisioningServices,
+export { type Hubs, hubNameRule, type IotHub, type IotHubInput, isHubName } from './hubs.ts'
+export { type LinkedHubInput, maskedConnectionString } from './linked-hubs.ts'
+export {
+  type Caller,
+  type DpsRight,
+  type HubRight,
+  MASK,
+  type Policy,
+  type PolicyInput,
+  requirePolicy,
+  rightsText,
+} from './policies.ts'
+export {
+  isServiceName,
+  type ProvisioningService,
+  type ProvisioningServiceInput,
+  type ProvisioningServices,
+  serviceNameRule,
 } from './provisioning-services.ts'
+export type { Instance } from './snapshots.ts'
 
 export interface ControlNeeds {
   readonly store: Store
@@ -38,4 +54,29 @@ export interface Control {
   readonly hubs: Hubs
   readonly certificates: Certificates
   readonly authorize: Authorize
+}
+
+export function createControl(needs: ControlNeeds): Control {
+  const { store, clock, random, log } = needs
+  const hostNames = needs.hostNames ?? (({ kind, name }) => [`${name.toLowerCase()}.${kind}.localhost`])
+  const instanceNeeds = { store, clock, log, contents: needs.contents ?? (async () => undefined) }
+  const services = createServiceInstances(instanceNeeds)
+  const hubs = createHubInstances(instanceNeeds, services)
+  const presenceOf = async ({ kind, name }: Owner) => {
+    const found = await (kind === 'dps' ? services : hubs).get(name)
+    if (found === undefined) throw absent({ noun: kind === 'dps' ? 'provisioning service' : 'hub' }, name)
+    return found.presence
+  }
+  return {
+    provisioningServices: createProvisioningServices({
+      random,
+      clock,
+      instances: services,
+      hubs: hubs.list,
+      hostNames,
+    }),
+    hubs: createHubs({ random, clock, instances: hubs, hostNames }),
+    certificates: createCertificates({ store, clock, random, log, presenceOf }),
+    authorize: createAuthorize(clock),
+  }
 }

@@ -28,3 +28,13 @@ export function findByHost<T>(instances: readonly T[], namesOf: (instance: T) =>
   const loose = instances.filter((instance) => isNamed(namesOf(instance), wanted))
   return loose.length === 1 ? loose[0] : undefined
 }
+
+/**
+ * Whether a connection string's host means the instance with these names. Unlike a request, which may come through a
+ * mapped port, another port is another installation here.
+ */
+export const isLinkTo = (names: readonly string[], host: string): boolean =>
+  names.some((name) => {
+    const [bareName, bareHost] = [withoutPort(name), withoutPort(host)]
+    return name === host || (bareName === bareHost && (name === bareName || host === bareHost))
+  })

@@ -1,8 +1,27 @@
+import { ServiceError } from '../base/errors.ts'
 import type { IfMatch } from '../base/etags.ts'
-import type { JsonObject } from '../base/json.ts'
-import type { Sku } from './documents.ts'
-import type { Instance } from './instances.ts'
-import type { Caller, HubRight, Policy, PolicyInput } from './policies.ts'
+import { Fields, type JsonObject } from '../base/json.ts'
+import { limits } from '../base/limits.ts'
+import type { Random } from '../base/random.ts'
+import { readHostNames, readLocation, readTags, readWhole } from './common-input.ts'
+import { type IotHubDocument, iotHubs, type Owner, type Sku } from './documents.ts'
+import { findByHost, isLinkTo } from './hosts.ts'
+import { createInstances, type Instances } from './instances.ts'
+import {
+  type Caller,
+  defaultPolicies,
+  type HubRight,
+  hubPolicies,
+  type Policy,
+  type PolicyChange,
+  type PolicyInput,
+  putPolicy,
+  readPolicies,
+  regenerateKey,
+  removePolicy,
+} from './policies.ts'
+import type { ServiceInstances } from './provisioning-services.ts'
+import type { Instance, InstanceNeeds } from './snapshots.ts'
 
 /** A hub instance (hub-service.md 11). */
 export interface IotHub extends Instance {
@@ -33,9 +52,11 @@ export interface Hubs {
   /** By name with or without port; an unknown host gives the only hub where exactly one exists. */
   byHost(host: string): Promise<IotHub | undefined>
   list(): Promise<readonly IotHub[]>
-  /** Creates or updates; 400 names the member, 409 a name that is taken, 412 an etag that does not match. */
+  /** Creates or updates; 400 names the member, 409 a host name that is taken, 412 an etag that does not match. */
   put(caller: Caller, name: string, input: IotHubInput | JsonObject, ifMatch: IfMatch): Promise<IotHub>
-  /** Adds the policy or changes its rights and keys. */
+  /** Replaces the tags and nothing else. */
+  setTags(caller: Caller, name: string, input: JsonObject, ifMatch: IfMatch): Promise<IotHub>
+  /** Adds the policy, or changes its rights and keys. */
   putPolicy(caller: Caller, name: string, policy: PolicyInput | JsonObject, ifMatch: IfMatch): Promise<IotHub>
   removePolicy(caller: Caller, name: string, keyName: string, ifMatch: IfMatch): Promise<IotHub>
   regenerateKey(
@@ -47,4 +68,129 @@ export interface Hubs {
   ): Promise<IotHub>
   /** 409 while a provisioning service links it or devices live in it. */
   remove(caller: Caller, name: string, ifMatch: IfMatch): Promise<void>
+}
+
+export type HubInstances = Instances<IotHubDocument, IotHub>
+
+/** Where a hub differs from a provisioning service: one that is linked is not deleted. */
+export const createHubInstances = (needs: InstanceNeeds, services: ServiceInstances): HubInstances =>
+  createInstances(needs, {
+    kind: 'hub',
+    noun: 'hub',
+    collection: iotHubs,
+    view: ({ state, ...document }, etag, presence) => ({ ...document, etag, presence }),
+    dependants: async (hub) => {
+      const { epoch, views } = await services.snapshot()
+      // Azure lets the link dangle, and every later registration fails; here the answer says where to unlink it.
+      const linking = views.filter(({ linkedHubs }) =>
+        linkedHubs.some((link) => isLinkTo(hub.hostNames, link.hostName)),
+      )
+      const names = linking.map((service) => service.name).join(', ')
+      const found =
+        names === '' ? undefined : `it is linked to the provisioning service ${names}. Unlink it there first.`
+      return { found, expect: [epoch] }
+    },
+  })
+
+export interface HubsNeeds {
+  readonly random: Random
+  readonly clock: InstanceNeeds['clock']
+  readonly instances: HubInstances
+  readonly hostNames: (owner: Owner) => readonly string[]
+}
+
+export function createHubs(needs: HubsNeeds): Hubs {
+  const { instances, random } = needs
+  const changePolicies = (caller: Caller, name: string, ifMatch: IfMatch, change: PolicyChange) =>
+    instances.change(caller, name, ifMatch, (stored) => ({
+      ...stored,
+      policies: change(stored.policies, hubPolicies, random),
+      updatedAt: needs.clock.now(),
+    }))
+  return {
+    get: instances.get,
+    list: instances.list,
+    byHost: async (host) => {
+      const hubs = await instances.list()
+      const found = findByHost(hubs, (hub) => hub.hostNames, host)
+      return found ?? (hubs.length === 1 ? hubs[0] : undefined)
+    },
+    put: (caller, name, input, ifMatch) =>
+      instances.write(caller, name, ifMatch, async (stored) => {
+        if (stored === undefined) requireName(name)
+        return { document: evaluate(needs, name, input, stored) }
+      }),
+    setTags: (caller, name, input, ifMatch) => {
+      const fields = new Fields(input, 'resource')
+      const tags = fields.required('tags', readTags(fields))
+      return instances.change(caller, name, ifMatch, (stored) => ({ ...stored, tags, updatedAt: needs.clock.now() }))
+    },
+    putPolicy: (caller, name, policy, ifMatch) => changePolicies(caller, name, ifMatch, putPolicy(policy)),
+    removePolicy: (caller, name, keyName, ifMatch) => changePolicies(caller, name, ifMatch, removePolicy(keyName)),
+    regenerateKey: (caller, name, keyName, key, ifMatch) =>
+      changePolicies(caller, name, ifMatch, regenerateKey(keyName, key)),
+    remove: instances.remove,
+  }
+}
+
+/** The az CLI's rule for hubs: they are the first label of a host name (hub-service.md 1.2). */
+const NAME = /^(?!-)[A-Za-z0-9-]{3,50}(?<!-)$/
+
+export const isHubName = (name: string): boolean => NAME.test(name)
+
+export const hubNameRule = '3 to 50 letters, digits and hyphens, no hyphen first or last'
+
+function requireName(name: string): void {
+  if (isHubName(name)) return
+  throw new ServiceError(
+    400004,
+    `The name of a hub must be ${hubNameRule}, found ${JSON.stringify(name.slice(0, 80))}.`,
+  )
+}
+
+/** The document that `input` makes of `stored`; of a new hub where there is none. */
+function evaluate(
+  { random, clock, hostNames }: HubsNeeds,
+  name: string,
+  input: IotHubInput | JsonObject,
+  stored: IotHubDocument | undefined,
+): IotHubDocument {
+  const fields = new Fields(input, 'properties')
+  const resource = new Fields(input, 'resource')
+  const events = fields.fields('eventHubEndpoints')?.fields('events')
+  const now = clock.now()
+  return {
+    name: stored?.name ?? name,
+    state: 'Active',
+    hostNames: readHostNames(fields, 'hostNames') ?? stored?.hostNames ?? hostNames({ kind: 'hub', name }),
+    policies:
+      readPolicies(fields, stored?.policies ?? [], hubPolicies, random) ??
+      stored?.policies ??
+      defaultPolicies(hubPolicies, random),
+    partitions: readPartitions(events, stored?.partitions),
+    retentionDays:
+      (events && readWhole(events, 'retentionTimeInDays', 1, limits.hubRetentionDays)) ?? stored?.retentionDays ?? 1,
+    sku: readSku(resource) ?? stored?.sku ?? { name: 'S1', capacity: 1 },
+    location: readLocation(resource) ?? stored?.location ?? 'local',
+    tags: readTags(resource) ?? stored?.tags ?? {},
+    createdAt: stored?.createdAt ?? now,
+    updatedAt: now,
+  }
+}
+
+/** A device's messages stay in their partition for good, so the number of partitions is decided once. */
+function readPartitions(events: Fields | undefined, stored: number | undefined): number {
+  const asked = events && readWhole(events, 'partitionCount', 1, limits.hubPartitions)
+  if (events !== undefined && asked !== undefined && stored !== undefined && asked !== stored)
+    events.fail('partitionCount', `${stored}, as the hub was created: it cannot change`, String(asked))
+  return stored ?? asked ?? limits.hubPartitionsDefault
+}
+
+const SKUS = ['F1', 'B1', 'B2', 'B3', 'S1', 'S2', 'S3'] as const
+
+function readSku(resource: Fields): Sku | undefined {
+  const sku = resource.fields('sku')
+  if (sku === undefined) return undefined
+  const name = sku.required('name', sku.oneOf('name', SKUS))
+  return { name, capacity: readWhole(sku, 'capacity', 1, limits.hubUnits) ?? 1 }
 }
