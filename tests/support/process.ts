@@ -1,0 +1,76 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ReadyFile } from '../../src/index.ts'
+
+const launcher = join(import.meta.dirname, '..', '..', 'bin', 'muster.js')
+
+/** A Muster in a process of its own, as users run it. */
+export interface MusterProcess {
+  readonly ready: ReadyFile
+  readonly pid: number
+  readonly ca: string
+  readonly token: string
+  /** Milliseconds from spawn to the ready file. */
+  readonly startMs: number
+  /** `kill -9`. */
+  kill(): Promise<void>
+  /** SIGTERM; answers with the exit code. */
+  stop(): Promise<number | null>
+}
+
+/** Starts `muster up` on any free ports and waits (at most 30 s) until it is ready. */
+export async function startProcess(
+  dataFolder: string,
+  flags: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): Promise<MusterProcess> {
+  const readyFile = join(dataFolder, '..', 'ready.json')
+  rmSync(readyFile, { force: true })
+  const started = performance.now()
+  const ports = ['--https-port', '0', '--mqtts-port', '0', '--log-level', 'warn']
+  const child = spawn(
+    process.execPath,
+    [launcher, 'up', '--data', dataFolder, '--ready-file', readyFile, ...ports, ...flags],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
+    },
+  )
+  let output = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk: Buffer) => {
+      output = (output + chunk.toString()).slice(-10_000)
+    })
+  const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)))
+  await waitReady(child, readyFile, () => output)
+  const startMs = performance.now() - started
+  const ready = JSON.parse(readFileSync(readyFile, 'utf8')) as ReadyFile
+  return {
+    ready,
+    startMs,
+    pid: child.pid ?? 0,
+    ca: readFileSync(ready.caFile, 'utf8'),
+    token: readFileSync(ready.management.tokenFile, 'utf8').trim(),
+    kill: async () => {
+      child.kill('SIGKILL')
+      await ended
+    },
+    stop: () => {
+      child.kill('SIGTERM')
+      return ended
+    },
+  }
+}
+
+async function waitReady(child: ChildProcess, readyFile: string, output: () => string): Promise<void> {
+  const deadline = performance.now() + 30_000
+  while (!existsSync(readyFile)) {
+    if (child.exitCode !== null) throw new Error(`muster up ended with ${child.exitCode}:\n${output()}`)
+    if (performance.now() > deadline) {
+      child.kill('SIGKILL')
+      throw new Error(`muster up was not ready within 30 s:\n${output()}`)
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+}
