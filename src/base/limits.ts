@@ -117,8 +117,10 @@ export const limits = {
   chainIssuers: 1_000,
   /** Bits of an RSA key that may stand in a chain. */
   rsaKeyBitsLeast: 2_048,
-  /** Names times name constraints compared for one path. */
-  nameConstraintChecks: 65_536,
+  /** Complete paths judged for one leaf; more than one needs cross-signed authorities. */
+  chainPaths: 8,
+  /** Names of one certificate times name constraints of one authority. */
+  nameConstraintChecks: 4_096,
   /** Certificates in one uploaded text. */
   certificatesPerText: 20,
 
@@ -144,15 +146,15 @@ export const limits = {
   sessionTokenGraceMs: 10 * 60 * 1000,
 
   // --- store
-  /** Rows in one commit, and about so many in one transaction of the writer. */
+  /** Rows in one commit; and about so many in one transaction of the writer, each 4 KiB of a value counting as one. */
   storeBatch: 500,
   storeValueBytes: 2 * 1024 * 1024,
   storeIdLength: 1_024,
   /** Items of one page, and bytes after which it ends early. */
   storePage: 1_000,
   storePageBytes: 8 * 1024 * 1024,
-  /** Commits of one handle that wait for the writer; more are refused as busy. */
-  storeWaiting: 20_000,
+  /** Rows of one handle that wait for the writer, each 4 KiB of a value counting as one; more are refused as busy. */
+  storeWaiting: 50_000,
   /** Trimmed log entries, and bytes of theirs, that are swept out in one step. */
   storeSweep: 500,
   storeSweepBytes: 4 * 1024 * 1024,

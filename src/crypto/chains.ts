@@ -1,7 +1,7 @@
 import { unknownVariant } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { type Certificate, rememberIssuers } from './certificates.ts'
-import { sameName } from './names.ts'
+import { sameName, shownName } from './names.ts'
 import { isSelfIssued, type PathFault, type PathRules, pathFault } from './path-checks.ts'
 import { checkSignature, rememberSignatures, type SignatureVerdict } from './signatures.ts'
 
@@ -88,7 +88,7 @@ export function proveSignedBy(child: Certificate, ca: Certificate): { readonly o
     return {
       ok: false,
       reason: 'issuer-not-found',
-      detail: `The certificate names the issuer "${child.issuer}", but the authority is "${ca.subject}".`,
+      detail: `The certificate names the issuer ${shownName(child.issuer)}, but the authority is ${shownName(ca.subject)}.`,
       certificate: child,
     }
   const verdict = checkSignature(child, ca)
@@ -101,10 +101,13 @@ function firstGoodPath(
   rules: PathRules,
 ): { readonly path: readonly Certificate[] } | { readonly refusal: ChainRefusal | undefined } {
   let refusal: ChainRefusal | undefined
+  let judged = 0
   for (const path of paths) {
     const fault = pathFault(path, rules)
     if (fault === undefined) return { path }
     refusal ??= fault
+    judged += 1
+    if (judged >= limits.chainPaths) break
   }
   return { refusal }
 }
@@ -112,9 +115,8 @@ function firstGoodPath(
 /** The way on from the anchor of an accepted path to further anchors, as far as the whole remains acceptable. */
 function continued(input: ChainInput, path: readonly Certificate[], rules: PathRules): readonly Certificate[] {
   let whole = path
-  for (;;) {
+  while (!isSelfIssued(whole.at(-1)!)) {
     const rest = input.anchors.filter((anchor) => !whole.some((each) => each.sha256 === anchor.sha256))
-    if (isSelfIssued(whole.at(-1)!) || rest.length === 0) break
     const found = firstGoodPath(new Search({ ...input, anchors: rest }).from(whole), rules)
     if (!('path' in found)) break
     whole = found.path
@@ -209,25 +211,25 @@ function issuerMissing(last: Certificate, depth: number): DeadEnd {
   if (!isSelfIssued(last))
     return {
       reason: 'issuer-not-found',
-      detail: `The issuer "${last.issuer}" of the certificate "${last.subject}" was not presented and is not trusted here. Present the missing intermediate certificate, or upload and verify its authority.`,
+      detail: `The issuer ${shownName(last.issuer)} of the certificate ${shownName(last.subject)} was not presented and is not trusted here. Present the missing intermediate certificate, or upload and verify its authority.`,
       certificate: last,
     }
   if (depth === 1)
     return {
       reason: 'self-signed',
-      detail: `The certificate "${last.subject}" is self-signed and no trusted authority vouches for it.`,
+      detail: `The certificate ${shownName(last.subject)} is self-signed and no trusted authority vouches for it.`,
       certificate: last,
     }
   return {
     reason: 'untrusted-root',
-    detail: `The chain ends at "${last.subject}", which is not a trusted authority here. Upload and verify it.`,
+    detail: `The chain ends at ${shownName(last.subject)}, which is not a trusted authority here. Upload and verify it.`,
     certificate: last,
   }
 }
 
 const otherKey = (child: Certificate): DeadEnd => ({
   reason: 'issuer-key-mismatch',
-  detail: `The certificate "${child.subject}" was issued with another key than that of the present "${child.issuer}" (authority key identifier). The authority was probably made anew; issue the certificate again.`,
+  detail: `The certificate ${shownName(child.subject)} was issued with another key than that of the present ${shownName(child.issuer)} (authority key identifier). The authority was probably made anew; issue the certificate again.`,
   certificate: child,
 })
 
@@ -248,12 +250,12 @@ function signatureFault(
   issuer: Certificate,
   verdict: Exclude<SignatureVerdict, 'valid'>,
 ): Pick<DeadEnd, 'reason' | 'detail'> {
-  const what = `The signature of the certificate "${child.subject}"`
+  const what = `The signature of the certificate ${shownName(child.subject)}`
   switch (verdict) {
     case 'invalid':
       return {
         reason: 'signature-invalid',
-        detail: `${what} was not made with the key of "${issuer.subject}": the certificate was altered, or another authority bears the same name.`,
+        detail: `${what} was not made with the key of ${shownName(issuer.subject)}: the certificate was altered, or another authority bears the same name.`,
       }
     case 'weak':
       return {
@@ -263,7 +265,7 @@ function signatureFault(
     case 'unsupported':
       return {
         reason: 'signature-unsupported',
-        detail: `${what} or the key of "${issuer.subject}" is of a kind that is not supported here.`,
+        detail: `${what} or the key of ${shownName(issuer.subject)} is of a kind that is not supported here.`,
       }
     default:
       return unknownVariant('signature verdict', verdict)

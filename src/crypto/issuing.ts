@@ -2,6 +2,7 @@ import { createPrivateKey, KeyObject, webcrypto } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Extension, Name } from '@peculiar/x509'
 import { type Certificate, CertificateError, readCertificates } from './certificates.ts'
+import { shownName } from './names.ts'
 
 /** A certificate with its key, as PEM text that ends with a newline each. */
 export interface Issued {
@@ -187,10 +188,12 @@ async function signerOf(x509: Library, authority: Issued): Promise<Signer> {
   const [certificate] = readCertificates(authority.certificate)
   if (certificate === undefined) throw new CertificateError('The authority has no certificate.')
   if (certificate.version === 3 && certificate.extensions.basicConstraints?.ca !== true)
-    throw new CertificateError(`"${certificate.subject}" is not a certificate authority; it cannot issue certificates.`)
+    throw new CertificateError(
+      `${shownName(certificate.subject)} is not a certificate authority; it cannot issue certificates.`,
+    )
   const key = privateKeyOf(authority.key)
   if (!certificate.x509.checkPrivateKey(key))
-    throw new CertificateError(`The private key does not belong to the certificate "${certificate.subject}".`)
+    throw new CertificateError(`The private key does not belong to the certificate ${shownName(certificate.subject)}.`)
   const kind = signingKind(key)
   const pkcs8 = key.export({ format: 'der', type: 'pkcs8' })
   return {

@@ -14,6 +14,8 @@ export interface NameAttribute {
 export interface Name {
   readonly raw: Buffer
   readonly rdns: readonly (readonly NameAttribute[])[]
+  /** A text that two names share exactly when they are the same name (RFC 5280 7.1). */
+  readonly canonical: string
 }
 
 /** Names of attribute types as .NET prints them (`S` for a state, `E` for an e-mail address); others print as OID.x. */
@@ -55,7 +57,24 @@ export function readName(raw: Buffer, content: Buffer, what: string): Name {
     if (rdn.length === 0) throw new CertificateError(`The certificate's ${what} is malformed: it has an empty part.`)
     rdns.push(rdn)
   }
-  return { raw, rdns }
+  return new ParsedName(raw, rdns)
+}
+
+/** Comparable on demand only: most names are never compared. */
+class ParsedName implements Name {
+  readonly raw: Buffer
+  readonly rdns: readonly (readonly NameAttribute[])[]
+  #canonical: string | undefined
+
+  constructor(raw: Buffer, rdns: readonly (readonly NameAttribute[])[]) {
+    this.raw = raw
+    this.rdns = rdns
+  }
+
+  get canonical(): string {
+    this.#canonical ??= JSON.stringify(this.rdns.map(canonicalRdn))
+    return this.#canonical
+  }
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -96,17 +115,6 @@ function universalText(content: Buffer): string | undefined {
   return points.every((point) => point <= 0x10ffff) ? String.fromCodePoint(...points) : undefined
 }
 
-const canonicalNames = new WeakMap<Name, string>()
-
-/** A text that two names share exactly when they are the same name. */
-export function canonicalName(name: Name): string {
-  const known = canonicalNames.get(name)
-  if (known !== undefined) return known
-  const canonical = JSON.stringify(name.rdns.map(canonicalRdn))
-  canonicalNames.set(name, canonical)
-  return canonical
-}
-
 /** Attributes of one relative name, folded and sorted: it is a set (RFC 5280 7.1). */
 export const canonicalRdn = (rdn: readonly NameAttribute[]): string =>
   JSON.stringify(rdn.map((each) => `${each.type}=${folded(each)}`).sort())
@@ -118,7 +126,7 @@ const folded = ({ text, tag, content }: NameAttribute): string =>
     : text.normalize('NFKC').trim().replace(/\s+/g, ' ').toLowerCase()
 
 /** Whether two names are the same (RFC 5280 7.1; attestation-crypto.md B4 step 2). */
-export const sameName = (a: Name, b: Name): boolean => a.raw.equals(b.raw) || canonicalName(a) === canonicalName(b)
+export const sameName = (a: Name, b: Name): boolean => a.canonical === b.canonical
 
 /** Every common name, in encoded order. */
 export const commonNamesOf = (name: Name): string[] =>
@@ -135,3 +143,8 @@ function quoted({ text, content }: NameAttribute): string {
   if (text === undefined) return `#${content.toString('hex').toUpperCase()}`
   return text === '' || /^\s|\s$|[,+="\n<>#;]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }
+
+/** A name inside a complaint: quoted, and cut, because strangers choose it. */
+export const shownName = (text: string): string => `"${text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text}"`
+
+const SHOWN = 120

@@ -1,7 +1,7 @@
 import type { Certificate } from './certificates.ts'
 import { ANY_PURPOSE, CLIENT_AUTH } from './extensions.ts'
 import { brokenNameConstraint } from './name-constraints.ts'
-import { sameName } from './names.ts'
+import { sameName, shownName } from './names.ts'
 import { keyWeakness } from './signatures.ts'
 
 /** Why a complete path of good signatures is still not accepted. */
@@ -66,9 +66,12 @@ function timeFault(
 ): Fault | undefined {
   if (isAnchor(at, path) && !checkAnchorTime) return undefined
   if (now < notBefore)
-    return { reason: 'not-yet-valid', detail: `The certificate "${subject}" is valid from ${day(notBefore)} UTC only.` }
+    return {
+      reason: 'not-yet-valid',
+      detail: `The certificate ${shownName(subject)} is valid from ${day(notBefore)} UTC only.`,
+    }
   if (now > notAfter)
-    return { reason: 'expired', detail: `The certificate "${subject}" expired on ${day(notAfter)} UTC.` }
+    return { reason: 'expired', detail: `The certificate ${shownName(subject)} expired on ${day(notAfter)} UTC.` }
   return undefined
 }
 
@@ -78,7 +81,7 @@ function criticalFault({ subject, extensions }: Certificate): Fault | undefined 
     ? undefined
     : {
         reason: 'unknown-critical-extension',
-        detail: `The certificate "${subject}" has the critical extension ${id}, which is not understood here.`,
+        detail: `The certificate ${shownName(subject)} has the critical extension ${id}, which is not understood here.`,
       }
 }
 
@@ -86,7 +89,7 @@ function strengthFault(certificate: Certificate): Fault | undefined {
   const weakness = keyWeakness(certificate)
   return weakness === undefined
     ? undefined
-    : { reason: 'weak-key', detail: `The certificate "${certificate.subject}" has ${weakness}.` }
+    : { reason: 'weak-key', detail: `The certificate ${shownName(certificate.subject)} has ${weakness}.` }
 }
 
 /** Whether a certificate may issue: v3 with CA:TRUE; a trust anchor may be v1, which cannot say so. */
@@ -96,19 +99,19 @@ function authorityFault(certificate: Certificate, at: number, path: readonly Cer
   if (basicConstraints?.ca !== true && !(version < 3 && isAnchor(at, path)))
     return {
       reason: 'not-a-ca',
-      detail: `The certificate "${subject}" issued another one but is not a certificate authority (basic constraints CA:TRUE).`,
+      detail: `The certificate ${shownName(subject)} issued another one but is not a certificate authority (basic constraints CA:TRUE).`,
     }
   if (keyUsage?.keyCertSign === false)
     return {
       reason: 'key-usage-not-cert-sign',
-      detail: `The certificate "${subject}" issued another one, but its key usage does not contain keyCertSign.`,
+      detail: `The certificate ${shownName(subject)} issued another one, but its key usage does not contain keyCertSign.`,
     }
   const below = path.slice(1, at).filter((each) => !isSelfIssued(each)).length
   const allowed = basicConstraints?.pathLength
   if (allowed !== undefined && below > allowed)
     return {
       reason: 'path-length-exceeded',
-      detail: `The certificate "${subject}" allows ${allowed} intermediate certificates below it, the chain has ${below}.`,
+      detail: `The certificate ${shownName(subject)} allows ${allowed} intermediate certificates below it, the chain has ${below}.`,
     }
   return undefined
 }
@@ -124,7 +127,7 @@ function purposeFault(
   if (purposes.includes(CLIENT_AUTH) || purposes.includes(ANY_PURPOSE)) return undefined
   return {
     reason: 'not-for-client-auth',
-    detail: `The certificate "${subject}" has an extended key usage without client authentication.`,
+    detail: `The certificate ${shownName(subject)} has an extended key usage without client authentication.`,
   }
 }
 
@@ -136,7 +139,7 @@ function constraintFault(certificate: Certificate, at: number, path: readonly Ce
     if (broken !== undefined)
       return {
         reason: 'name-constraint-broken',
-        detail: `The certificate "${certificate.subject}" breaks the name constraints of "${authority.subject}": ${broken}.`,
+        detail: `The certificate ${shownName(certificate.subject)} breaks the name constraints of ${shownName(authority.subject)}: ${broken}.`,
       }
   }
   return undefined
