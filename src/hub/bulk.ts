@@ -1,0 +1,241 @@
+import { asServiceError, type Code, codes, ServiceError } from '../base/errors.ts'
+import { type IfMatch, parseIfMatch } from '../base/etags.ts'
+import { Fields, type JsonObject, kindOf } from '../base/json.ts'
+import { limits } from '../base/limits.ts'
+import type { Random } from '../base/random.ts'
+import type { Caller, IotHub } from '../control/control.ts'
+import type { TwinContent } from '../documents/twin-record.ts'
+import { requireTwinContent, requireTwinSize, SERVICE_MEMBERS } from '../documents/twin-rules.ts'
+import { deviceInput } from './devices.ts'
+import type { ModuleRegistry } from './module-registry.ts'
+import { moduleInput } from './modules.ts'
+import type { DeviceRegistry } from './registry.ts'
+
+const IMPORT_MODES = [
+  'create',
+  'createOrUpdate',
+  'createOrUpdateIfMatchETag',
+  'update',
+  'updateIfMatchETag',
+  'delete',
+  'deleteIfMatchETag',
+  'updateTwin',
+  'updateTwinIfMatchETag',
+] as const
+type ImportMode = (typeof IMPORT_MODES)[number]
+
+export interface BulkError {
+  readonly deviceId: string
+  readonly moduleId: string | null
+  readonly errorCode: string
+  readonly errorStatus: string
+  readonly operation: string
+}
+
+/** `BulkRegistryOperationResult` of hub-service.md 2.6. */
+export interface BulkResult {
+  readonly isSuccessful: boolean
+  readonly errors: readonly BulkError[]
+  readonly warnings: readonly never[]
+}
+
+/**
+ * `POST /devices`: up to 100 changes, applied one by one; those that fail are told in `errors`, the others stay. Only a
+ * request that is malformed as a whole is refused (400004, 400011, 413002).
+ */
+export type Bulk = (caller: Caller, hub: IotHub, body: unknown) => Promise<BulkResult>
+
+interface Item {
+  readonly fields: Fields
+  readonly deviceId: string
+  readonly moduleId: string | undefined
+}
+
+export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; random: Random }): Bulk {
+  const { registry, random } = needs
+
+  async function apply(caller: Caller, hub: IotHub, { fields, deviceId, moduleId }: Item): Promise<void> {
+    // Every SDK names a mode; without one the strictest is assumed (unverified).
+    const mode = fields.oneOf('importMode', IMPORT_MODES) ?? 'create'
+    if (mode === 'updateTwin' || mode === 'updateTwinIfMatchETag')
+      throw new ServiceError(
+        400003,
+        `importMode ${mode} is not available: this release does not change twins from the service side.`,
+      )
+    const etag = fields.string('etag')
+    const ifMatch: IfMatch = mode.endsWith('IfMatchETag') ? requiredEtag(fields, etag) : { kind: 'any' }
+    if (moduleId === undefined) await applyToDevice(caller, hub, deviceId, fields, mode, ifMatch)
+    else await applyToModule(caller, hub, deviceId, moduleId, fields, mode, ifMatch)
+  }
+
+  async function applyToDevice(
+    caller: Caller,
+    hub: IotHub,
+    deviceId: string,
+    fields: Fields,
+    mode: Exclude<ImportMode, 'updateTwin' | 'updateTwinIfMatchETag'>,
+    ifMatch: IfMatch,
+  ): Promise<void> {
+    switch (mode) {
+      case 'delete':
+      case 'deleteIfMatchETag':
+        return registry.removeDevice(caller, hub, deviceId, ifMatch)
+      case 'create':
+        await registry.createDevice(caller, hub, deviceId, deviceInput(fields, random), twinOf(fields))
+        return
+      case 'update':
+      case 'updateIfMatchETag':
+        await registry.updateDevice(caller, hub, deviceId, deviceInput(fields, random), ifMatch)
+        return
+      case 'createOrUpdate':
+      case 'createOrUpdateIfMatchETag': {
+        const input = deviceInput(fields, random)
+        const twin = twinOf(fields)
+        await upsert(
+          () => registry.updateDevice(caller, hub, deviceId, input, ifMatch),
+          () => registry.createDevice(caller, hub, deviceId, input, twin),
+          { absent: 404001, exists: 409001 },
+        )
+      }
+    }
+  }
+
+  async function applyToModule(
+    caller: Caller,
+    hub: IotHub,
+    deviceId: string,
+    moduleId: string,
+    fields: Fields,
+    mode: Exclude<ImportMode, 'updateTwin' | 'updateTwinIfMatchETag'>,
+    ifMatch: IfMatch,
+  ): Promise<void> {
+    switch (mode) {
+      case 'delete':
+      case 'deleteIfMatchETag':
+        return registry.removeModule(caller, hub, deviceId, moduleId, ifMatch)
+      case 'create':
+        await registry.createModule(caller, hub, deviceId, moduleId, moduleInput(fields, random))
+        return
+      case 'update':
+      case 'updateIfMatchETag':
+        await registry.updateModule(caller, hub, deviceId, moduleId, moduleInput(fields, random), ifMatch)
+        return
+      case 'createOrUpdate':
+      case 'createOrUpdateIfMatchETag': {
+        const input = moduleInput(fields, random)
+        await upsert(
+          () => registry.updateModule(caller, hub, deviceId, moduleId, input, ifMatch),
+          () => registry.createModule(caller, hub, deviceId, moduleId, input),
+          { absent: 404010, exists: 409301 },
+        )
+      }
+    }
+  }
+
+  return async (caller, hub, body) => {
+    const items = parseItems(body)
+    const errors: BulkError[] = []
+    // In order within a device (its modules need it), side by side otherwise, so that they share the store's commits.
+    await Promise.all(
+      [...Map.groupBy(items, ({ deviceId }) => deviceId).values()].map(async (ofDevice) => {
+        for (const item of ofDevice)
+          await apply(caller, hub, item).catch((thrown: unknown) => void errors.push(bulkError(item, thrown)))
+      }),
+    )
+    return { isSuccessful: errors.length === 0, errors, warnings: [] }
+  }
+}
+
+/** Updates what is there, creates what is not, whichever of the two another caller does meanwhile. */
+async function upsert(
+  update: () => Promise<unknown>,
+  create: () => Promise<unknown>,
+  { absent, exists }: { readonly absent: Code; readonly exists: Code },
+): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    if (await succeeds(update, absent)) return
+    if (await succeeds(create, exists)) return
+    if (attempt === limits.commitAttempts)
+      throw new ServiceError(409000, 'The identity was made and deleted again and again meanwhile. Repeat the request.')
+  }
+}
+
+async function succeeds(step: () => Promise<unknown>, otherwise: Code): Promise<boolean> {
+  try {
+    await step()
+    return true
+  } catch (thrown) {
+    if (thrown instanceof ServiceError && thrown.code === otherwise) return false
+    throw thrown
+  }
+}
+
+function parseItems(body: unknown): Item[] {
+  if (!Array.isArray(body))
+    throw new ServiceError(400004, `The body must be an array of devices, found ${kindOf(body)}.`)
+  if (body.length > limits.deviceBulk)
+    throw new ServiceError(413002, `One request may change ${limits.deviceBulk} devices, found ${body.length}.`)
+  const seen = new Set<string>()
+  return body.map((each: unknown, at) => {
+    const fields = new Fields(each, `[${at}]`)
+    const deviceId = fields.required('id', fields.string('id'))
+    const moduleId = fields.string('moduleId') || undefined
+    const key = JSON.stringify([deviceId, moduleId])
+    if (seen.has(key))
+      throw new ServiceError(400011, `[${at}] names ${key} again; one request may name an identity once.`)
+    seen.add(key)
+    return { fields, deviceId, moduleId }
+  })
+}
+
+function requiredEtag(fields: Fields, etag: string | undefined): IfMatch {
+  const ifMatch = parseIfMatch(etag)
+  return ifMatch.kind === 'absent' ? fields.fail('etag', 'an etag or * for this importMode', 'none') : ifMatch
+}
+
+/** The first twin of a device that is created with tags and desired properties (C# AddDeviceWithTwinAsync). */
+function twinOf(fields: Fields): TwinContent {
+  const tags = fields.object('tags') ?? {}
+  const sent = fields.fields('properties')?.object('desired') ?? {}
+  const desired: JsonObject = Object.fromEntries(
+    Object.entries(sent).filter(([name]) => !SERVICE_MEMBERS.some((member) => member === name)),
+  )
+  for (const [part, content] of [['tags', tags] as const, ['desired', desired] as const]) {
+    requireTwinContent(part, content, 'refused')
+    requireTwinSize(part, content)
+  }
+  return { tags, desired }
+}
+
+/**
+ * The C# client takes only names of the numbered list of hub-service.md 12.2 and throws on others: those get the
+ * nearest of that list.
+ */
+const NUMBERED = new Set<Code>([
+  400001, 400003, 400004, 400005, 400006, 400011, 400012, 400301, 401001, 401002, 401003, 403002, 404001, 404010,
+  409001, 409301, 412001, 413001, 413002, 413003, 429001, 500001, 503001,
+])
+const NEAREST: Readonly<Record<number, Code>> = {
+  400: 400004,
+  401: 401002,
+  403: 403002,
+  404: 404001,
+  409: 409001,
+  412: 412001,
+  413: 413001,
+  429: 429001,
+  503: 503001,
+}
+
+function bulkError({ fields, deviceId, moduleId }: Item, thrown: unknown): BulkError {
+  const error = asServiceError(thrown)
+  const code = NUMBERED.has(error.code) ? error.code : (NEAREST[error.status] ?? 500001)
+  const mode = fields.get('importMode')
+  return {
+    deviceId,
+    moduleId: moduleId ?? null,
+    errorCode: codes[code],
+    errorStatus: error.message,
+    operation: typeof mode === 'string' ? mode.slice(0, limits.idLength) : 'create',
+  }
+}

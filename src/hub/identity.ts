@@ -1,0 +1,24 @@
+import type { IotHub } from '../control/control.ts'
+
+/**
+ * Who was authenticated. It is only as good as the documents it was read from: `sessions.open` and the change sequence
+ * check `generationId`, `keyed` and the device's status again.
+ */
+export interface Identity {
+  readonly hub: IotHub
+  readonly deviceId: string
+  readonly moduleId: string | undefined
+  /** Of the module if there is one, else of the device. */
+  readonly generationId: string
+  /** Which credentials proved it: those of the identity itself, or a policy of the hub. */
+  readonly scope: 'device' | 'module' | 'hub'
+  readonly type: 'sas' | 'x509'
+  /** State of the credentials that were used (`keyed` of the record); a change of them cuts the session. */
+  readonly keyed: number
+  /** Milliseconds; undefined: the credential does not expire (X.509). */
+  readonly expiresAt: number | undefined
+}
+
+/** `iothub-connection-auth-method` (hub-device.md 5.1). */
+export const authMethodOf = (identity: Pick<Identity, 'scope' | 'type'>): string =>
+  JSON.stringify({ scope: identity.scope, type: identity.type, issuer: 'iothub', acceptingIpFilterRule: null })

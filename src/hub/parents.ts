@@ -1,0 +1,59 @@
+import { ServiceError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
+import { deviceOfScope, edgeScopeOf } from '../documents/identity-ids.ts'
+import type { Expectation, Store } from '../store/store.ts'
+import type { DeviceInput } from './devices.ts'
+import { devices, keyOf } from './records.ts'
+
+export interface Parents {
+  readonly parentScopes: readonly string[] | undefined
+  /** The ancestors as they were found: a commit under these cannot close a circle or name a parent that is gone. */
+  readonly expect: readonly Expectation[]
+}
+
+const NO_PARENTS: Parents = { parentScopes: undefined, expect: [] }
+
+/**
+ * Whose child a device is to be (hub-service.md 2.5). A leaf names its parent's scope as `deviceScope`, an empty one
+ * for none; an Edge device names it in `parentScopes`, its own `deviceScope` is the hub's to give.
+ */
+export async function findParents(
+  store: Store,
+  hub: string,
+  deviceId: string,
+  iotEdge: boolean,
+  input: Pick<DeviceInput, 'deviceScope' | 'parentScopes'>,
+  current?: readonly string[],
+): Promise<Parents> {
+  const wanted = iotEdge || input.deviceScope === undefined ? (input.parentScopes ?? []) : [input.deviceScope]
+  const parentScopes = wanted.filter((scope) => scope !== '')
+  if (parentScopes.length === 0) return NO_PARENTS
+  if (parentScopes.length > 1)
+    throw new ServiceError(400028, `A device has one parent at most, found ${parentScopes.length} parentScopes.`)
+  // A child whose parent was deleted must still be writable with the document that a client read.
+  if (parentScopes[0] === current?.[0]) return { parentScopes, expect: [] }
+  return { parentScopes, expect: await climb(store, hub, deviceId, parentScopes[0]!) }
+}
+
+/** Follows the parents up to the top: each must be an Edge device of this hub, at most five, never the device itself. */
+async function climb(store: Store, hub: string, deviceId: string, scope: string): Promise<readonly Expectation[]> {
+  const expect: Expectation[] = []
+  for (let next: string | undefined = scope; next !== undefined; ) {
+    const parentId = deviceOfScope(next)
+    const id = parentId === undefined ? undefined : keyOf(hub, { deviceId: parentId })
+    const parent = id === undefined ? undefined : await store.get(devices, id)
+    if (
+      id === undefined ||
+      !parent?.value.iotEdge ||
+      edgeScopeOf(parent.value.deviceId, parent.value.generationId) !== next
+    )
+      throw new ServiceError(400028, `The scope ${JSON.stringify(next)} is not that of an Edge device in this hub.`)
+    if (parentId === deviceId)
+      throw new ServiceError(400028, `The scope ${JSON.stringify(scope)} would make ${deviceId} an ancestor of itself.`)
+    expect.push({ in: devices, id, version: parent.version })
+    if (expect.length >= limits.edgeLayers)
+      throw new ServiceError(400028, `Edge devices nest ${limits.edgeLayers} layers deep at most.`)
+    next = parent.value.parentScopes?.[0]
+  }
+  return expect
+}

@@ -1,0 +1,110 @@
+import { Fields } from '../base/json.ts'
+import type { IotHub } from '../control/control.ts'
+import { resetTwin, type TwinContent } from '../documents/twin-record.ts'
+import { requireTwinContent, requireTwinSize } from '../documents/twin-rules.ts'
+import type { Put, Stored } from '../store/store.ts'
+import { parseAuthentication, sameAuthentication } from './authentication.ts'
+import { newDeviceRows, systemModuleRows, together } from './device-rows.ts'
+import { requireId } from './devices.ts'
+import { type Authentication, type DeviceRecord, devices, keyOf, moduleLists, twins } from './records.ts'
+import type { RegistryNeeds } from './registry.ts'
+import { type Judged, settle } from './settle.ts'
+
+/** What a provisioning service assigns to a hub: the shape of provisioning/linked-hub.ts. */
+export interface ProvisionedDevice {
+  readonly deviceId: string
+  /** As in a device document: `sas` or `selfSigned`, with keys or thumbprints. */
+  readonly authentication: object
+  readonly iotEdge: boolean
+  readonly twin: TwinContent
+}
+
+/**
+ * Makes the device with its first twin, or refreshes credentials and Edge flag of the one that is there and leaves the
+ * rest alone; `reset` makes its twin anew too. One commit; repeating it changes nothing.
+ */
+export type Provision = (
+  hub: IotHub,
+  device: ProvisionedDevice,
+  mode: 'keep' | 'reset',
+) => Promise<'created' | 'refreshed'>
+
+export function createProvision(needs: RegistryNeeds): Provision {
+  const { store, changes, clock, random, ticks } = needs
+
+  return async (hub, device, mode) => {
+    requireId('device ID', device.deviceId)
+    const authentication = parseAuthentication(new Fields(device, 'device'), random, 'refused')
+    requireContent(device.twin)
+    const id = keyOf(hub.name, device)
+    return settle(changes, hub, async (attempt) => {
+      // Most devices are new to their hub: the first attempt does not look, its commit says whether that was right.
+      const stored = attempt === 0 ? undefined : await store.get(devices, id)
+      return stored === undefined
+        ? create(hub, device, authentication)
+        : refresh(hub, stored, device, authentication, mode)
+    })
+  }
+
+  function create(hub: IotHub, device: ProvisionedDevice, authentication: Authentication): Judged<'created'> {
+    const record: DeviceRecord = {
+      deviceId: device.deviceId,
+      generationId: ticks(),
+      status: 'enabled',
+      authentication,
+      keyed: 0,
+      iotEdge: device.iotEdge,
+    }
+    const rows = newDeviceRows(hub, record, device.twin, ticks, clock.now())
+    return { change: together(rows), answer: () => 'created' }
+  }
+
+  async function refresh(
+    hub: IotHub,
+    { id, version, value: old }: Stored<DeviceRecord>,
+    device: ProvisionedDevice,
+    authentication: Authentication,
+    mode: 'keep' | 'reset',
+  ): Promise<Judged<'refreshed'>> {
+    const same = sameAuthentication(old.authentication, authentication)
+    const unchanged = same && old.iotEdge === device.iotEdge
+    if (unchanged && mode === 'keep') return { change: undefined, answer: () => 'refreshed' }
+    const becomesEdge = device.iotEdge && !old.iotEdge
+    const [list, twin] = await Promise.all([
+      becomesEdge ? store.get(moduleLists, id) : undefined,
+      mode === 'reset' ? store.get(twins, id) : undefined,
+    ])
+    const system = becomesEdge ? systemModuleRows(hub, old.deviceId, list, ticks, clock.now()) : { expect: [], put: [] }
+    const record: DeviceRecord = {
+      ...old,
+      authentication,
+      iotEdge: device.iotEdge,
+      keyed: same ? old.keyed : old.keyed + 1,
+    }
+    const put: Put[] = unchanged ? [] : [{ collection: devices, id, value: record }]
+    if (twin !== undefined) put.push({ collection: twins, id, value: resetTwin(twin.value, device.twin, clock.now()) })
+    return {
+      change: together(
+        {
+          expect: [
+            { in: devices, id, version },
+            ...(twin === undefined ? [] : [{ in: twins, id, version: twin.version }]),
+          ],
+          put,
+        },
+        system,
+      ),
+      changed: same ? [] : [{ hub: hub.name, deviceId: old.deviceId, why: 'credentials' }],
+      answer: () => 'refreshed',
+    }
+  }
+}
+
+function requireContent(twin: TwinContent): void {
+  for (const part of ['tags', 'desired', 'reported'] as const) {
+    const content = twin[part]
+    if (content === undefined) continue
+    requireTwinContent(part, content, 'refused')
+    requireTwinSize(part, content)
+  }
+}
