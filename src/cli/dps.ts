@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { Environment } from './environment.ts'
 import {
   anyCase,
@@ -63,6 +63,9 @@ function groupCommands(dps: Command, environment: Environment): void {
       .description('create an enrollment group: by a CA certificate, by an intermediate certificate, else by a key'),
   )
     .requiredOption(...enrollmentId)
+    // The az CLI has three spellings of each; two fit into an option.
+    .addOption(new Option('--ca-name <name>').hideHelp())
+    .addOption(new Option('--secondary-ca-name <name>').hideHelp())
     .option('--cn, --root-ca-name <name>', 'a CA certificate of the service, verified by the time devices register')
     .option('--scn, --secondary-root-ca-name <name>', 'a second one, for the time of a change')
   enrollmentOptions(create).action(async (options) =>

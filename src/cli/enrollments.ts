@@ -21,7 +21,9 @@ export interface CreateOptions extends One {
   readonly deviceId?: string
   readonly endorsementKey?: string
   readonly rootCaName?: string
+  readonly caName?: string
   readonly secondaryRootCaName?: string
+  readonly secondaryCaName?: string
   readonly certificatePath?: string
   readonly secondaryCertificatePath?: string
   readonly primaryKey?: string
@@ -160,17 +162,16 @@ const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) =>
 
 /** A group's kind of attestation follows from what is given, as in the az CLI. */
 async function groupAttestation(options: CreateOptions, environment: Environment): Promise<object> {
-  const byName = options.rootCaName !== undefined || options.secondaryRootCaName !== undefined
+  const primary = options.rootCaName ?? options.caName
+  const secondary = options.secondaryRootCaName ?? options.secondaryCaName
+  const byName = primary !== undefined || secondary !== undefined
   const byFile = options.certificatePath !== undefined || options.secondaryCertificatePath !== undefined
   const byKey = options.primaryKey !== undefined || options.secondaryKey !== undefined
   if (Number(byName) + Number(byFile) + Number(byKey) > 1)
     throw usage(
       'Expected one of --root-ca-name, --certificate-path and --primary-key, found several. A group has one attestation.',
     )
-  if (byName) {
-    const caReferences = compact({ primary: options.rootCaName, secondary: options.secondaryRootCaName })
-    return { type: 'x509', x509: { caReferences } }
-  }
+  if (byName) return { type: 'x509', x509: { caReferences: compact({ primary, secondary }) } }
   if (byFile) return { type: 'x509', x509: { signingCertificates: await certificatesOf(options, environment) } }
   return symmetricKey(options)
 }

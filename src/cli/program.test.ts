@@ -1,0 +1,76 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { expect, test } from 'vitest'
+import { muster } from '../../tests/support/command-line.ts'
+
+const golden = join(import.meta.dirname, '..', '..', 'tests', 'golden', 'cli')
+
+/** Every command with subcommands or options of its own; the text is a contract with people and their notes. */
+const commands = [
+  '',
+  'certs',
+  'certs root',
+  'certs intermediate',
+  'certs device',
+  'certs verification',
+  'certs create-root-and-intermediate',
+  'derive-key',
+  'demo',
+  'dps',
+  'dps enrollment create',
+  'dps enrollment-group create',
+  'dps enrollment-group list',
+  'dps registration list',
+  'dps certificate create',
+  'dps certificate verify',
+  'dps linked-hub create',
+  'hub',
+  'hub list',
+  'hub device-identity create',
+]
+
+test.each(commands)('help of "muster %s" reads as it did', async (command) => {
+  const ran = await muster([...command.split(' ').filter(Boolean), '--help'])
+  expect(ran).toMatchObject({ code: 0, err: '' })
+  const file = join(golden, `help${command === '' ? '' : `-${command.replaceAll(' ', '-')}`}.txt`)
+  if (process.env['UPDATE_GOLDEN'] === '1') writeFileSync(file, ran.out)
+  expect(ran.out, 'UPDATE_GOLDEN=1 rewrites it').toBe(readFileSync(file, 'utf8'))
+})
+
+test('the version is the package’s', async () => {
+  const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8'))
+  expect(await muster(['--version'])).toEqual({ code: 0, out: `${version}\n`, err: '' })
+})
+
+test.each([[[]], [['frobnicate']], [['dps']], [['dps', 'enrollment', 'create']], [['derive-key', '--colour', 'red']]])(
+  'wrong usage %j ends with code 2 and says so',
+  async (words) => {
+    const ran = await muster(words)
+    expect(ran).toMatchObject({ code: 2, out: '' })
+    expect(ran.err).not.toBe('')
+  },
+)
+
+/** What `muster --help` loads: the files that imports reach without a command being run. */
+function loadedBy(file: string, seen = new Set<string>()): Set<string> {
+  if (seen.has(file)) return seen
+  seen.add(file)
+  const imports = readFileSync(file, 'utf8').matchAll(/^(?:import|export) (?!type )[^;]*?from '([^']+)'/gm)
+  for (const [, target = ''] of imports) {
+    if (target.startsWith('.')) loadedBy(join(dirname(file), target), seen)
+    else seen.add(target)
+  }
+  return seen
+}
+
+test('help loads the words of the commands, and nothing that they work with', () => {
+  const loaded = [...loadedBy(join(import.meta.dirname, 'program.ts'))]
+  const packages = loaded.filter((name) => !name.startsWith('/') && !name.startsWith('node:'))
+  expect(packages.sort()).toEqual(['commander', 'pino'])
+  const rooms = new Set(
+    loaded
+      .filter((name) => name.startsWith('/'))
+      .map((name) => dirname(relative(join(import.meta.dirname, '..'), name))),
+  )
+  expect([...rooms].sort()).toEqual(['.', 'base', 'cli'])
+})
