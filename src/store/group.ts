@@ -12,13 +12,15 @@ export interface Group {
 
 interface Waiting {
   readonly operation: Operation
+  readonly weight: number
   readonly settle: (outcome: Outcome) => void
 }
 
 /**
- * Group commit: what arrives within `windowMs` shares one transaction, and so one sync of the disk. A window of 0
- * gathers one turn of the event loop. A full transaction does not wait for its window to end. `wrote` is called after
- * each transaction, when all its callers have their outcome.
+ * Group commit: transactions begin at least `windowMs` apart, and what arrives meanwhile shares the next one and its
+ * sync of the disk. So a lone commit does not wait, and many wait together. A window of 0 gathers one turn of the event
+ * loop. A full transaction does not wait for its window to end. `wrote` is called after each transaction, when all its
+ * callers have their outcome.
  */
 export function createGroup(needs: {
   writer: SqliteWriter
@@ -27,10 +29,12 @@ export function createGroup(needs: {
   wrote?: () => void
 }): Group {
   const { writer, clock, windowMs, wrote } = needs
-  let waiting: Waiting[] = []
+  const waiting: Waiting[] = []
   let weight = 0
   let timer: Timer | undefined
+  let began = Number.NEGATIVE_INFINITY
   let sweeping = false
+  let ended = false
 
   const arm = (ms: number): void => {
     if (ms > 0) {
@@ -50,6 +54,7 @@ export function createGroup(needs: {
   /** One transaction with as much as fits. */
   const write = (): void => {
     const batch = take()
+    if (windowMs > 0) began = clock.now()
     const outcomes = writer.write(batch.map(({ operation }) => operation))
     for (const [at, { settle }] of batch.entries()) settle(outcomes[at]!)
     wrote?.()
@@ -58,39 +63,37 @@ export function createGroup(needs: {
 
   const take = (): readonly Waiting[] => {
     let count = 0
-    for (let rows = 0; count < waiting.length && rows < limits.storeBatch; count++) {
-      const own = weightOf(waiting[count]!.operation)
-      rows += own
-      weight -= own
-    }
-    const batch = waiting.slice(0, count)
-    waiting = waiting.slice(count)
+    for (let taken = 0; count < waiting.length && taken < limits.storeBatch; count++) taken += waiting[count]!.weight
+    const batch = waiting.splice(0, count)
+    for (const each of batch) weight -= each.weight
     return batch
   }
 
   /** Between transactions, one step a turn. */
   const sweep = (): void => {
-    if (sweeping) return
+    if (sweeping || ended) return
     sweeping = true
     setImmediate(() => {
       sweeping = false
-      if (writer.sweep()) sweep()
+      if (!ended && writer.sweep()) sweep()
     })
   }
   sweep() // what a crash left half swept
 
   return {
     add(operation, settle) {
-      waiting.push({ operation, settle })
       const before = weight
-      weight += weightOf(operation)
-      if (timer === undefined) arm(windowMs)
+      const own = weightOf(operation)
+      waiting.push({ operation, weight: own, settle })
+      weight += own
+      if (timer === undefined) arm(windowMs > 0 ? began + windowMs - clock.now() : 0)
       else if (windowMs > 0 && before < limits.storeBatch && weight >= limits.storeBatch) {
         timer.cancel()
         arm(0)
       }
     },
     end() {
+      ended = true
       timer?.cancel()
       while (waiting.length > 0) write()
     },

@@ -1,6 +1,6 @@
 import { limits } from '../base/limits.ts'
-import type { Collection, Commit, CommitResult, Lease, Put, Queue, Schema } from './store.ts'
-import { isQueue, membersOf, tableOf } from './tables.ts'
+import { type Catalog, type Member, memberOf, type Table } from './catalog.ts'
+import type { Commit, CommitResult, Lease } from './store.ts'
 
 /**
  * What a writer is asked to do, and what it answers. Tuples of strings and numbers, documents already JSON text: this
@@ -30,69 +30,75 @@ export type Outcome =
   /** Nothing can be written now. */
   | readonly [kind: 'failed', reason: string]
 
-/** How much work an operation is, in rows. */
-export const weightOf = (operation: Operation): number =>
-  operation[0] === 'commit'
-    ? 1 + operation[2].length + operation[3].length + operation[4].length + operation[5].length
-    : 1
+/** How much work an operation is: its rows, and one more for every 4 KiB of a value. */
+export function weightOf(operation: Operation): number {
+  if (operation[0] !== 'commit') return 1
+  const [, , put, remove, append, enqueue] = operation
+  let weight = 1 + put.length + remove.length + append.length + enqueue.length
+  for (const [, , json] of put) weight += json.length >> 12
+  for (const [, , value] of append) weight += value.byteLength >> 12
+  for (const [, , , json] of enqueue) weight += json.length >> 12
+  return weight
+}
 
 /** Turns commits into operations, in the caller's thread, and refuses what no writer could take. */
-export function createEncoder(schema: Schema): (change: Commit) => Operation {
-  const declared = new Set([...schema.collections, ...schema.queues].map(tableOf))
-  const table = (of: Collection<unknown> | Queue<unknown>): string => {
-    const name = tableOf(of)
-    if (!declared.has(name)) throw new TypeError(`The schema of this store does not declare ${of.name}.`)
-    return name
-  }
+export function createEncoder({ find }: Catalog): (change: Commit) => Operation {
   return ({ expect = [], put = [], delete: remove = [], append = [], enqueue = [] }) => {
     requireBatch(expect.length + put.length + remove.length + append.length + enqueue.length)
     const operation: Operation = [
       'commit',
-      expect.map(({ in: of, id, version }) => [table(of), id, version] as const),
-      put.map((each) => [table(each.collection), soundId(each.id), documentOf(each)] as const),
-      remove.map(({ in: of, id }) => [table(of), id] as const),
+      expect.map(({ in: of, id, version }) => [find(of).name, soundId(id), version] as const),
+      put.map(({ collection, id, value }) => documentOf(find(collection), id, value)),
+      remove.map(({ in: of, id }) => [find(of).name, soundId(id)] as const),
       append.map(({ log, time, value }) => [soundId(log), wholeNumber('time', time), soundBytes(log, value)] as const),
-      enqueue.map(
-        ({ queue, id, dueAt, value }) =>
-          [table(queue), soundId(id), wholeNumber('dueAt', dueAt), jsonOf(`${queue.name}/${id}`, value)] as const,
-      ),
+      enqueue.map(({ queue, id, dueAt, value }) => itemOf(find(queue), id, dueAt, value)),
     ]
     requireOnce(operation)
     return operation
   }
 }
 
-/** The answer of the port, from the writer's. */
-export function commitResult(change: Commit, outcome: Outcome): CommitResult {
-  if (outcome[0] === 'done') {
-    const [, first, positions] = outcome
-    const puts = change.put?.length ?? 0
-    return {
-      ok: true,
-      versions: (change.put ?? []).map((_, at) => first + at),
-      positions,
-      queued: (change.enqueue ?? []).map((_, at) => first + puts + at),
-    }
-  }
-  if (outcome[0] === 'conflict')
-    return {
-      ok: false,
-      conflicts: outcome[1].map(([at, version]) => {
-        const { in: of, id } = change.expect![at]!
-        return { in: of, id, version }
-      }),
-    }
-  throw new Error(`The writer answered a commit with ${outcome[0]}.`)
+function documentOf(table: Table, id: string, value: unknown): readonly [string, string, string] {
+  if (table.kind !== 'collection') throw new TypeError(`${table.label} is a queue: use enqueue.`)
+  const json = jsonOf(`${table.label}/${id}`, value)
+  for (const [index, member] of table.indexes) requireIndexable(table, index, member, value)
+  return [table.name, soundId(id), json]
 }
 
-const requireBatch = (writes: number): void => {
-  if (writes > limits.storeBatch)
+function itemOf(table: Table, id: string, dueAt: number, value: unknown): readonly [string, string, number, string] {
+  if (table.kind !== 'queue') throw new TypeError(`${table.label} is a collection: use put.`)
+  return [table.name, soundId(id), wholeNumber('dueAt', dueAt), jsonOf(`${table.label}/${id}`, value)]
+}
+
+/** The answer of the port, from the writer's. */
+export function commitResult({ expect = [], put = [], enqueue = [] }: Commit, outcome: Outcome): CommitResult {
+  if (outcome[0] === 'done') {
+    const [, first, positions] = outcome
+    return {
+      ok: true,
+      versions: put.map((_, at) => first + at),
+      positions,
+      queued: enqueue.map((_, at) => first + put.length + at),
+    }
+  }
+  if (outcome[0] !== 'conflict') throw new Error(`The writer answered a commit with ${outcome[0]}.`)
+  return {
+    ok: false,
+    conflicts: outcome[1].map(([at, version]) => {
+      const { in: of, id } = expect[at]!
+      return { in: of, id, version }
+    }),
+  }
+}
+
+const requireBatch = (parts: number): void => {
+  if (parts > limits.storeBatch)
     throw new RangeError(
-      `A commit may hold ${limits.storeBatch} expectations, puts, deletes, appends and enqueues, found ${writes}. Split it.`,
+      `A commit has at most ${limits.storeBatch} expectations, puts, deletes, appends and enqueues, found ${parts}. Split it.`,
     )
 }
 
-/** Ids, log and lease names: what every store can hold as text and compare byte by byte. */
+/** Ids, names of logs and leases: what every store can hold as text and compare byte by byte. */
 export function soundId(id: string): string {
   if (id.length > 0 && id.length <= limits.storeIdLength && id.isWellFormed() && !id.includes('\0')) return id
   throw new RangeError(
@@ -124,35 +130,22 @@ function jsonOf(what: string, value: unknown): string {
 const tooLarge = (what: string, bytes: number): RangeError =>
   new RangeError(`${what} has ${bytes} bytes; the store takes at most ${limits.storeValueBytes}.`)
 
-function documentOf({ collection, id, value }: Put): string {
-  if (isQueue(collection)) throw new TypeError(`${collection.name} is a queue: use enqueue.`)
-  const json = jsonOf(`${collection.name}/${id}`, value)
-  for (const [index, path] of Object.entries(collection.indexes)) requireIndexable(collection, index, path, value)
-  return json
-}
-
 /**
- * An indexed member is absent, null, a string or a number that is the same in JSON, SQL and JavaScript; anything else
- * would be found in one store and not in another.
+ * An indexed member is absent, null, a string, or a number that is the same in JSON, SQL and JavaScript; anything else
+ * would be found in one kind of store and not in another.
  */
-function requireIndexable(of: Collection<unknown>, index: string, path: string, value: unknown): void {
-  let member: unknown = value
-  for (const name of membersOf(path)) {
-    if (typeof member !== 'object' || member === null) return
-    member = (member as Record<string, unknown>)[name]
-  }
-  if (member === undefined || member === null) return
-  if (typeof member === 'string' && member.isWellFormed()) return
-  if (typeof member === 'number' && Math.abs(member) <= Number.MAX_SAFE_INTEGER) return
+function requireIndexable(table: Table, index: string, member: Member, document: unknown): void {
+  const value = memberOf(member, document)
+  if (value === undefined || value === null) return
+  if (typeof value === 'string' && value.isWellFormed()) return
+  if (typeof value === 'number' && Math.abs(value) <= Number.MAX_SAFE_INTEGER) return
   throw new TypeError(
-    `The index ${index} of ${of.name} needs a well-formed string or a number up to 2^53 at ${path}, found ${typeof member}.`,
+    `The index ${index} of ${table.label} needs well-formed text or a number up to 2^53 at ${member.path}, found ${typeof value}.`,
   )
 }
 
 /** One commit writes a document or item once: what twice would mean differs between stores. */
-function requireOnce(operation: Operation): void {
-  if (operation[0] !== 'commit') return
-  const [, , put, remove, , enqueue] = operation
+function requireOnce([, , put, remove, , enqueue]: Extract<Operation, { 0: 'commit' }>): void {
   if (put.length + remove.length + enqueue.length < 2) return
   const seen = new Set<string>()
   for (const [table, id] of [...put, ...remove, ...enqueue]) {

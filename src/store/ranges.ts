@@ -1,6 +1,6 @@
+import type { Table } from './catalog.ts'
 import type { Place } from './cursors.ts'
-import type { Collection, Range } from './store.ts'
-import { memberAt } from './tables.ts'
+import type { Range } from './store.ts'
 
 /** What is compared, and the conditions on it. */
 export interface Where {
@@ -14,13 +14,12 @@ export interface Where {
  * A range in SQL. Bounds only meet keys of their own type, numbers or strings: SQLite orders all numbers before all
  * strings, so `''` is the border between them.
  */
-export function whereOf(from: Collection<unknown>, range: Range): Where {
+export function whereOf(table: Table, range: Range): Where {
   const { index, prefix } = range
   if (index === undefined) return whereId(range)
-  const path = from.indexes[index]
-  if (path === undefined) throw new RangeError(`The collection ${from.name} has no index ${index}.`)
+  const key = table.indexes.get(index)?.sql
+  if (key === undefined) throw new RangeError(`The collection ${table.label} has no index ${index}.`)
   if (prefix !== undefined) throw new RangeError('A prefix is of ids: it cannot be combined with an index.')
-  const key = memberAt(path)
   const bounds = boundsOf(key, range)
   return { key, conditions: [`${key} IS NOT NULL`, ...bounds.conditions], values: bounds.values }
 }

@@ -2,8 +2,17 @@ import type { MessagePort } from 'node:worker_threads'
 import { type Clock, systemClock } from '../base/clock.ts'
 import { ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
+import { type Catalog, createCatalog } from './catalog.ts'
 import { createGroup } from './group.ts'
-import { commitResult, createEncoder, type Operation, type Outcome, soundId, wholeNumber } from './operations.ts'
+import {
+  commitResult,
+  createEncoder,
+  type Operation,
+  type Outcome,
+  soundId,
+  weightOf,
+  wholeNumber,
+} from './operations.ts'
 import { openForReading, openForWriting } from './sqlite-file.ts'
 import { createSqliteReader, type SqliteReader } from './sqlite-reader.ts'
 import { createSqliteWriter } from './sqlite-writer.ts'
@@ -20,7 +29,8 @@ export async function openSqliteStore(options: {
   clock?: Clock
 }): Promise<Store> {
   const { file, schema, windowMs, clock = systemClock } = options
-  const db = openForWriting(file, schema)
+  const catalog = createCatalog(schema)
+  const db = openForWriting(file, catalog)
   const group = createGroup({ writer: createSqliteWriter(db), clock, windowMs })
   const connection: WriterConnection = {
     send: (operation) => new Promise((resolve) => group.add(operation, resolve)),
@@ -28,7 +38,7 @@ export async function openSqliteStore(options: {
       group.end()
     },
   }
-  return createStore({ schema, reader: createSqliteReader(db), connection, closed: () => db.close() })
+  return createStore({ catalog, reader: createSqliteReader(db, catalog), connection, closed: () => db.close() })
 }
 
 /**
@@ -37,10 +47,11 @@ export async function openSqliteStore(options: {
  */
 export async function connectSqliteStore(options: { file: string; schema: Schema; port: MessagePort }): Promise<Store> {
   const { file, schema, port } = options
-  const db = openForReading(file, schema)
+  const catalog = createCatalog(schema)
+  const db = openForReading(file, catalog)
   return createStore({
-    schema,
-    reader: createSqliteReader(db),
+    catalog,
+    reader: createSqliteReader(db, catalog),
     connection: connectToWriter(port),
     closed: () => db.close(),
   })
@@ -48,13 +59,13 @@ export async function connectSqliteStore(options: { file: string; schema: Schema
 
 /** The port over a reader in this thread and a writer anywhere. */
 function createStore(parts: {
-  schema: Schema
+  catalog: Catalog
   reader: SqliteReader
   connection: WriterConnection
   closed: () => void
 }): Store {
   const { reader, connection } = parts
-  const encode = createEncoder(parts.schema)
+  const encode = createEncoder(parts.catalog)
   let waiting = 0
   let ended: Promise<void> | undefined
 
@@ -73,11 +84,12 @@ function createStore(parts: {
     requireOpen()
     if (waiting >= limits.storeWaiting)
       throw new ServiceError(503005, 'The store has more changes waiting than it takes. Try again.', { retryAfter: 1 })
-    waiting++
+    const weight = weightOf(operation)
+    waiting += weight
     try {
       return settled(await connection.send(operation))
     } finally {
-      waiting--
+      waiting -= weight
     }
   }
 
@@ -92,13 +104,13 @@ function createStore(parts: {
     bounds: (log) => read(() => reader.bounds(log)),
     seek: (log, time) => read(() => reader.seek(log, time)),
     leaseOf: (name) => read(() => reader.leaseOf(name)),
-    trim: async (log, position) => void (await send(['trim', log, wholeNumber('position', position)])),
+    trim: async (log, position) => void (await send(['trim', soundId(log), wholeNumber('position', position)])),
     async lease(name, holder, now, ttlMs) {
       const until = wholeNumber('now', now) + wholeNumber('ttlMs', ttlMs)
       const outcome = await send(['lease', soundId(name), soundId(holder), now, until])
       return outcome[0] === 'lease' ? outcome[1] : undefined
     },
-    release: async (name, holder) => void (await send(['release', name, holder])),
+    release: async (name, holder) => void (await send(['release', soundId(name), soundId(holder)])),
     close() {
       ended ??= connection.close().then(parts.closed)
       return ended

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import type { Operation, Outcome } from './operations.ts'
 import type { Schema } from './store.ts'
@@ -29,7 +28,13 @@ export async function startSqliteWriter(options: {
   // The same extension as this file: .ts from the sources, .js from the build.
   const url = new URL(`./writer-thread${import.meta.url.slice(-3)}`, import.meta.url)
   const worker = new Worker(url, { name: 'store', workerData: options })
-  await once(worker, 'message')
+  await new Promise<void>((resolve, reject) => {
+    worker.once('message', () => resolve())
+    worker.once('error', reject)
+    worker.once('exit', (code) =>
+      reject(new Error(`The thread that writes ${options.file} ended with exit code ${code}.`)),
+    )
+  })
   let closing = false
   const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
   const failed = new Promise<Error>((resolve) => {

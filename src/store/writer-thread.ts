@@ -4,6 +4,7 @@
  */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { systemClock } from '../base/clock.ts'
+import { createCatalog } from './catalog.ts'
 import { createGroup } from './group.ts'
 import type { Operation, Outcome } from './operations.ts'
 import { openForWriting } from './sqlite-file.ts'
@@ -12,7 +13,7 @@ import type { Schema } from './store.ts'
 
 const { file, schema, windowMs } = workerData as { file: string; schema: Schema; windowMs: number }
 const parent = parentPort!
-const db = openForWriting(file, schema)
+const db = openForWriting(file, createCatalog(schema))
 
 /** Outcomes of the transaction just ended, by the port they go to: one message each. */
 const answers = new Map<MessagePort, Outcome[]>()
