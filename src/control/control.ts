@@ -17,6 +17,7 @@ export { type Authorize, dpsRefusals, hubRefusals, type Refusals } from './autho
 export type { CaCertificate, CertificateInput, Certificates, TrustedCertificates } from './ca-certificates.ts'
 export { type AllocationPolicy, controlSchema, type LinkedHubEntry, type Owner, type Sku } from './documents.ts'
 export { type Hubs, hubNameRule, type IotHub, type IotHubInput, isHubName } from './hubs.ts'
+export type { InstanceRoom } from './instance-room.ts'
 export { type LinkedHubInput, maskedConnectionString } from './linked-hubs.ts'
 export {
   type Caller,

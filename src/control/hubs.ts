@@ -1,25 +1,13 @@
 import { ServiceError } from '../base/errors.ts'
-import type { IfMatch } from '../base/etags.ts'
 import { Fields, type JsonObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import type { Random } from '../base/random.ts'
 import { readHostNames, readLocation, readTags, readWhole } from './common-input.ts'
 import { type IotHubDocument, iotHubs, type Owner, type Sku } from './documents.ts'
-import { findByHost, isLinkTo } from './hosts.ts'
+import { isLinkTo } from './hosts.ts'
+import { createInstanceRoom, type InstanceRoom } from './instance-room.ts'
 import { createInstances, type Instances } from './instances.ts'
-import {
-  type Caller,
-  defaultPolicies,
-  type HubRight,
-  hubPolicies,
-  type Policy,
-  type PolicyChange,
-  type PolicyInput,
-  putPolicy,
-  readPolicies,
-  regenerateKey,
-  removePolicy,
-} from './policies.ts'
+import { defaultPolicies, type HubRight, hubPolicies, type Policy, type PolicyInput, readPolicies } from './policies.ts'
 import type { ServiceInstances } from './provisioning-services.ts'
 import type { Instance, InstanceNeeds } from './snapshots.ts'
 
@@ -47,28 +35,7 @@ export interface IotHubInput {
   readonly hostNames?: readonly string[]
 }
 
-export interface Hubs {
-  get(name: string): Promise<IotHub | undefined>
-  /** By name with or without port; an unknown host gives the only hub where exactly one exists. */
-  byHost(host: string): Promise<IotHub | undefined>
-  list(): Promise<readonly IotHub[]>
-  /** Creates or updates; 400 names the member, 409 a host name that is taken, 412 an etag that does not match. */
-  put(caller: Caller, name: string, input: IotHubInput | JsonObject, ifMatch: IfMatch): Promise<IotHub>
-  /** Replaces the tags and nothing else. */
-  setTags(caller: Caller, name: string, input: JsonObject, ifMatch: IfMatch): Promise<IotHub>
-  /** Adds the policy, or changes its rights and keys. */
-  putPolicy(caller: Caller, name: string, policy: PolicyInput | JsonObject, ifMatch: IfMatch): Promise<IotHub>
-  removePolicy(caller: Caller, name: string, keyName: string, ifMatch: IfMatch): Promise<IotHub>
-  regenerateKey(
-    caller: Caller,
-    name: string,
-    keyName: string,
-    key: 'primary' | 'secondary',
-    ifMatch: IfMatch,
-  ): Promise<IotHub>
-  /** 409 while a provisioning service links it or devices live in it. */
-  remove(caller: Caller, name: string, ifMatch: IfMatch): Promise<void>
-}
+export type Hubs = InstanceRoom<IotHub, IotHubInput>
 
 export type HubInstances = Instances<IotHubDocument, IotHub>
 
@@ -99,39 +66,14 @@ export interface HubsNeeds {
   readonly hostNames: (owner: Owner) => readonly string[]
 }
 
-export function createHubs(needs: HubsNeeds): Hubs {
-  const { instances, random } = needs
-  const changePolicies = (caller: Caller, name: string, ifMatch: IfMatch, change: PolicyChange) =>
-    instances.change(caller, name, ifMatch, (stored) => ({
-      ...stored,
-      policies: change(stored.policies, hubPolicies, random),
-      updatedAt: needs.clock.now(),
-    }))
-  return {
-    get: instances.get,
-    list: instances.list,
-    byHost: async (host) => {
-      const hubs = await instances.list()
-      const found = findByHost(hubs, (hub) => hub.hostNames, host)
-      return found ?? (hubs.length === 1 ? hubs[0] : undefined)
-    },
-    put: (caller, name, input, ifMatch) =>
-      instances.write(caller, name, ifMatch, async (stored) => {
-        if (stored === undefined) requireName(name)
-        return { document: evaluate(needs, name, input, stored) }
-      }),
-    setTags: (caller, name, input, ifMatch) => {
-      const fields = new Fields(input, 'resource')
-      const tags = fields.required('tags', readTags(fields))
-      return instances.change(caller, name, ifMatch, (stored) => ({ ...stored, tags, updatedAt: needs.clock.now() }))
-    },
-    putPolicy: (caller, name, policy, ifMatch) => changePolicies(caller, name, ifMatch, putPolicy(policy)),
-    removePolicy: (caller, name, keyName, ifMatch) => changePolicies(caller, name, ifMatch, removePolicy(keyName)),
-    regenerateKey: (caller, name, keyName, key, ifMatch) =>
-      changePolicies(caller, name, ifMatch, regenerateKey(keyName, key)),
-    remove: instances.remove,
-  }
-}
+export const createHubs = (needs: HubsNeeds): Hubs =>
+  createInstanceRoom<HubRight, IotHubDocument, IotHub, IotHubInput>({
+    ...needs,
+    policies: hubPolicies,
+    hostNamesOf: (hub) => hub.hostNames,
+    requireName,
+    evaluate: (name, input, stored) => ({ document: evaluate(needs, name, input, stored) }),
+  })
 
 /** The az CLI's rule for hubs: they are the first label of a host name (hub-service.md 1.2). */
 const NAME = /^(?!-)[A-Za-z0-9-]{3,50}(?<!-)$/

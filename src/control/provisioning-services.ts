@@ -1,5 +1,4 @@
 import { ServiceError } from '../base/errors.ts'
-import type { IfMatch } from '../base/etags.ts'
 import { Fields, type JsonObject } from '../base/json.ts'
 import type { Random } from '../base/random.ts'
 import { readHostName, readHostNames, readLocation, readTags } from './common-input.ts'
@@ -11,22 +10,10 @@ import {
   type ProvisioningServiceDocument,
   provisioningServices,
 } from './documents.ts'
-import { findByHost } from './hosts.ts'
+import { createInstanceRoom, type InstanceRoom } from './instance-room.ts'
 import { createInstances, type Instances } from './instances.ts'
 import { judgeLinks, type LinkableHub, type LinkedHubInput, readLinkedHubs } from './linked-hubs.ts'
-import {
-  type Caller,
-  type DpsRight,
-  defaultPolicies,
-  dpsPolicies,
-  type Policy,
-  type PolicyChange,
-  type PolicyInput,
-  putPolicy,
-  readPolicies,
-  regenerateKey,
-  removePolicy,
-} from './policies.ts'
+import { type DpsRight, defaultPolicies, dpsPolicies, type Policy, type PolicyInput, readPolicies } from './policies.ts'
 import type { Instance, InstanceNeeds, Snapshot } from './snapshots.ts'
 
 /** A provisioning service instance (dps.md 7.1). */
@@ -54,39 +41,9 @@ export interface ProvisioningServiceInput {
   readonly deviceHostName?: string
 }
 
-export interface ProvisioningServices {
-  get(name: string): Promise<ProvisioningService | undefined>
+export interface ProvisioningServices extends InstanceRoom<ProvisioningService, ProvisioningServiceInput> {
   /** Letter case does not matter. */
   byScope(idScope: string): Promise<ProvisioningService | undefined>
-  /** By name with or without port; an unknown host gives the only service where exactly one exists. */
-  byHost(host: string): Promise<ProvisioningService | undefined>
-  list(): Promise<readonly ProvisioningService[]>
-  /** Creates or updates; 400 names the member, 409 a host name that is taken, 412 an etag that does not match. */
-  put(
-    caller: Caller,
-    name: string,
-    input: ProvisioningServiceInput | JsonObject,
-    ifMatch: IfMatch,
-  ): Promise<ProvisioningService>
-  /** Replaces the tags and nothing else. */
-  setTags(caller: Caller, name: string, input: JsonObject, ifMatch: IfMatch): Promise<ProvisioningService>
-  /** Adds the policy, or changes its rights and keys. */
-  putPolicy(
-    caller: Caller,
-    name: string,
-    policy: PolicyInput | JsonObject,
-    ifMatch: IfMatch,
-  ): Promise<ProvisioningService>
-  removePolicy(caller: Caller, name: string, keyName: string, ifMatch: IfMatch): Promise<ProvisioningService>
-  regenerateKey(
-    caller: Caller,
-    name: string,
-    keyName: string,
-    key: 'primary' | 'secondary',
-    ifMatch: IfMatch,
-  ): Promise<ProvisioningService>
-  /** 409 while enrollments or registrations live in it. */
-  remove(caller: Caller, name: string, ifMatch: IfMatch): Promise<void>
 }
 
 export type ServiceInstances = Instances<ProvisioningServiceDocument, ProvisioningService>
@@ -116,42 +73,27 @@ export interface ProvisioningServicesNeeds {
 }
 
 export function createProvisioningServices(needs: ProvisioningServicesNeeds): ProvisioningServices {
-  const { instances, random } = needs
-  const changePolicies = (caller: Caller, name: string, ifMatch: IfMatch, change: PolicyChange) =>
-    instances.change(caller, name, ifMatch, (stored) => ({
-      ...stored,
-      policies: change(stored.policies, dpsPolicies, random),
-      updatedAt: needs.clock.now(),
-    }))
+  const { clock, random, instances } = needs
+  const room = createInstanceRoom<DpsRight, ProvisioningServiceDocument, ProvisioningService, ProvisioningServiceInput>(
+    {
+      clock,
+      random,
+      instances,
+      policies: dpsPolicies,
+      hostNamesOf: (service) => service.serviceHostNames,
+      requireName,
+      evaluate: async (name, input, stored, all) => {
+        const document = evaluate(needs, name, input, stored, all)
+        return { document, expect: judgeLinks(document.linkedHubs, stored?.linkedHubs ?? [], await needs.hubs()) }
+      },
+    },
+  )
   return {
-    get: instances.get,
-    list: instances.list,
+    ...room,
     byScope: async (idScope) => {
       const wanted = idScope.toLowerCase()
       return (await instances.list()).find((service) => service.idScope.toLowerCase() === wanted)
     },
-    byHost: async (host) => {
-      const services = await instances.list()
-      const found = findByHost(services, (service) => service.serviceHostNames, host)
-      return found ?? (services.length === 1 ? services[0] : undefined)
-    },
-    put: (caller, name, input, ifMatch) =>
-      instances.write(caller, name, ifMatch, async (stored, all) => {
-        if (stored === undefined) requireName(name)
-        const document = evaluate(needs, name, input, stored, all)
-        const expect = judgeLinks(document.linkedHubs, stored?.linkedHubs ?? [], await needs.hubs())
-        return { document, expect }
-      }),
-    setTags: (caller, name, input, ifMatch) => {
-      const fields = new Fields(input, 'resource')
-      const tags = fields.required('tags', readTags(fields))
-      return instances.change(caller, name, ifMatch, (stored) => ({ ...stored, tags, updatedAt: needs.clock.now() }))
-    },
-    putPolicy: (caller, name, policy, ifMatch) => changePolicies(caller, name, ifMatch, putPolicy(policy)),
-    removePolicy: (caller, name, keyName, ifMatch) => changePolicies(caller, name, ifMatch, removePolicy(keyName)),
-    regenerateKey: (caller, name, keyName, key, ifMatch) =>
-      changePolicies(caller, name, ifMatch, regenerateKey(keyName, key)),
-    remove: instances.remove,
   }
 }
 
