@@ -15,6 +15,7 @@ import type {
 import { type Delivery, Outbox } from './mqtt-outbox.ts'
 import {
   type ClientPacket,
+  CONNECT_TYPE,
   connack,
   PINGRESP,
   ProtocolViolation,
@@ -54,7 +55,7 @@ export class Connection implements MqttSession, MqttConnection {
   #clientId: string | undefined
   #ending: Ending = 'lost'
   #timer: Timer
-  /** Last time the client was heard or one of its packets was answered (ms). */
+  /** Last time the client was heard or one of its packets was answered (ms); 0 before its first byte. */
   #alive = 0
 
   constructor(stream: Duplex, needs: MqttNeeds) {
@@ -92,8 +93,11 @@ export class Connection implements MqttSession, MqttConnection {
   // --- bytes to packets
 
   #received(chunk: Buffer): void {
+    const first = this.#alive === 0
     this.#alive = this.#needs.clock.now()
     try {
+      // [MQTT-3.1.0-1], seen at the first byte: other protocols need not be waited for.
+      if (first && chunk[0] !== CONNECT_TYPE) throw new ProtocolViolation('The first packet is not CONNECT.')
       for (let at = 0; at < chunk.length; ) {
         if (this.#state === 'leaving' || this.#state === 'closed') return
         if (!this.#mayRead()) return void this.#holdBack(chunk.subarray(at))
@@ -196,7 +200,7 @@ export class Connection implements MqttSession, MqttConnection {
   #refuse(code: 1 | 2 | 3 | 4 | 5, reason: string): void {
     if (this.#state === 'closed') return
     this.#note(`CONNECT refused with code ${code}: ${reason}`)
-    this.#outbox.open(connack(code))
+    this.#outbox.refuse(connack(code))
     this.#finish('closed')
   }
 
@@ -275,6 +279,7 @@ export class Connection implements MqttSession, MqttConnection {
     if (this.#state === 'leaving' || this.#state === 'closed') return
     if (this.#face === undefined) return void this.#finish(how)
     this.#state = 'leaving'
+    if (how !== 'closed') this.#outbox.answerOnly()
     this.#settle(this.#replies.expect(0), undefined, () => this.#finish(how))
   }
 

@@ -11,12 +11,15 @@ export type Delivery = 'acknowledged' | 'sent' | 'lost'
 export class Outbox {
   readonly #stream: Duplex
   readonly #overflow: (reason: string) => void
-  #state: 'held' | 'open' | 'closed' = 'held'
+  /** `answering`: the client takes no more messages, but what it sent before is still acknowledged. */
+  #state: 'held' | 'open' | 'answering' | 'closed' = 'held'
   #flushing = false
   #queue: Buffer[] = []
   #queuedBytes = 0
   /** QoS 0 messages in the queue. */
   #leaving: ((how: Delivery) => void)[] = []
+  /** QoS 0 messages handed to the stream, per write. */
+  #written: Set<((how: Delivery) => void)[]> | undefined
   #unacknowledged: Map<number, (how: Delivery) => void> | undefined
   #lastId = 0
 
@@ -33,6 +36,14 @@ export class Outbox {
     this.#queue.unshift(connack)
     this.#queuedBytes += connack.length
     this.#schedule()
+  }
+
+  /** Sends the CONNACK of a refusal and nothing else. */
+  refuse(connack: Buffer): void {
+    this.#queue = []
+    this.#queuedBytes = 0
+    this.#loseMessages()
+    this.open(connack)
   }
 
   /** The client takes less than it is sent: stop asking it for more. */
@@ -54,7 +65,7 @@ export class Outbox {
   }
 
   publish(topic: string, payload: Buffer | string, qos: 0 | 1): Promise<Delivery> {
-    if (this.#state === 'closed') return Promise.resolve('lost')
+    if (this.#state === 'closed' || this.#state === 'answering') return Promise.resolve('lost')
     return new Promise((resolve, reject) => {
       const id = qos === 0 ? undefined : this.#nextId()
       if (qos === 1 && id === undefined) {
@@ -80,16 +91,26 @@ export class Outbox {
 
   flush(): void {
     this.#flushing = false
-    if (this.#state !== 'open' || this.#queue.length === 0) return
+    if (this.#state === 'held' || this.#state === 'closed' || this.#queue.length === 0) return
     const bytes = this.#queue.length === 1 ? this.#queue[0]! : Buffer.concat(this.#queue, this.#queuedBytes)
     const leaving = this.#leaving
     this.#queue = []
     this.#queuedBytes = 0
     if (leaving.length === 0) return void this.#stream.write(bytes)
     this.#leaving = []
+    this.#written ??= new Set()
+    this.#written.add(leaving)
     this.#stream.write(bytes, (error) => {
+      this.#written?.delete(leaving)
       for (const resolve of leaving) resolve(error ? 'lost' : 'sent')
     })
+  }
+
+  /** The client has taken leave: it acknowledges no more. */
+  answerOnly(): void {
+    if (this.#state === 'closed') return
+    this.#state = 'answering'
+    this.#loseMessages()
   }
 
   /** Writes what is queued, then gives up on everything unacknowledged. */
@@ -97,15 +118,20 @@ export class Outbox {
     if (this.#state === 'closed') return
     if (!this.#stream.destroyed) this.flush()
     this.#state = 'closed'
-    for (const resolve of this.#leaving) resolve('lost')
-    for (const resolve of this.#unacknowledged?.values() ?? []) resolve('lost')
+    this.#loseMessages()
     this.#queue = []
+  }
+
+  #loseMessages(): void {
+    for (const resolve of [this.#leaving, ...(this.#written ?? [])].flat()) resolve('lost')
+    for (const resolve of this.#unacknowledged?.values() ?? []) resolve('lost')
     this.#leaving = []
+    this.#written = undefined
     this.#unacknowledged = undefined
   }
 
   #schedule(): void {
-    if (this.#flushing || this.#state !== 'open') return
+    if (this.#flushing || this.#state === 'held') return
     this.#flushing = true
     // After every promise that is settled by now, so that all answers of one commit leave together.
     process.nextTick(() => this.flush())

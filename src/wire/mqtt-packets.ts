@@ -63,7 +63,8 @@ export function packetDecoder(): DecodePacket {
   }
 }
 
-const CONNECT_TYPE = 0x10
+/** First byte of a CONNECT: its type and its reserved flags. */
+export const CONNECT_TYPE = 0x10
 
 /** Bytes of the fixed header of a complete packet. */
 function headerLength(bytes: Buffer): number {
