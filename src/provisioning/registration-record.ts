@@ -4,7 +4,7 @@ import { registrationEtag } from '../base/etags.ts'
 import type { JsonObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { isSince } from './api-version.ts'
-import { storeId } from './ids.ts'
+import { sameId, storeId } from './ids.ts'
 
 /** The states of a registration (dps.md 5.1). `unassigned` is never stored: a record begins with its first operation. */
 export type RegistrationStatus = 'unassigned' | Registration['status']
@@ -62,8 +62,10 @@ interface Common {
   readonly earlier: readonly string[]
   /** Where the device lives; survives later failures and disabling. */
   readonly assignment?: Assignment
-  /** Hubs that still hold the device although it moved on: an unfinished move. */
+  /** Hubs that still hold the device although it moved on. */
   readonly leftover?: readonly string[]
+  /** The device was not told of `assignment` yet: its move was interrupted after it arrived. */
+  readonly untold?: true
   readonly createdAt: number
   readonly updatedAt: number
 }
@@ -107,6 +109,7 @@ export function opened(before: Registration | undefined, opening: Opening): Assi
     earlier: earlier.slice(0, limits.earlierOperations),
     ...(before?.assignment !== undefined && { assignment: before.assignment }),
     ...(before?.leftover !== undefined && { leftover: before.leftover }),
+    ...(before?.untold !== undefined && { untold: before.untold }),
     createdAt: before?.createdAt ?? now,
     updatedAt: now,
   }
@@ -117,18 +120,12 @@ function settled({ verdict: _, status: __, ...common }: Assigning, now: number):
   return { ...common, updatedAt: now }
 }
 
-/** assigning -> assigning: the device is in its new hub, and has to go from the old ones. */
-export const moved = (
-  record: Assigning,
-  assignment: Assignment,
-  leftover: readonly string[],
-  now: number,
-): Assigning => ({
-  ...record,
-  assignment,
-  leftover,
-  updatedAt: now,
-})
+/** assigning -> assigning: the device arrived in its new hub, and has to go from the old ones. */
+export function moved(record: Assigning, assignment: Assignment, now: number): Assigning {
+  const old = record.assignment === undefined ? [] : [record.assignment.hub]
+  const leftover = [...(record.leftover ?? []), ...old].filter((hub) => !sameId(hub, assignment.hub))
+  return { ...record, assignment, leftover: [...new Set(leftover)], untold: true, updatedAt: now }
+}
 
 /** assigning -> assigned. `leftover`: hubs that could not be cleaned up and are tried again next time. */
 export function assigned(
@@ -137,7 +134,7 @@ export function assigned(
   leftover: readonly string[],
   now: number,
 ): Assigned {
-  const { leftover: _, ...common } = settled(record, now)
+  const { leftover: _, untold: __, ...common } = settled(record, now)
   return { ...common, status: 'assigned', assignment, ...(leftover.length > 0 && { leftover }) }
 }
 

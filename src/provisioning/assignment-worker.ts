@@ -1,0 +1,171 @@
+import { type Clock, every, type Timer } from '../base/clock.ts'
+import { asServiceError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import type { DueItem, Store } from '../store/store.ts'
+import type { Job } from './assignment.ts'
+import { assignments } from './schema.ts'
+
+export interface WorkerNeeds {
+  readonly store: Store
+  readonly clock: Clock
+  readonly log: Log
+  /** Does one job; throws when it is worth another try, which `last` says there will not be. */
+  readonly assign: (job: Job, last: boolean) => Promise<void>
+  /** How long a registration stays `assigning` at the least, ms. */
+  readonly assigningMs: number
+}
+
+export interface AssignmentWorker {
+  /** When the work item of a registration that is opened now falls due for any node: this one works at once. */
+  dueAt(now: number): number
+  /** Takes a job whose work item is durable. One that the node has already replaces what that one knows. */
+  accept(job: Job): void
+  /** Whether no more registrations should be opened on this node for now. */
+  isFull(): boolean
+  start(): void
+  /** Waits for what is running; the rest stays in the store. */
+  stop(): Promise<void>
+}
+
+/** A registration that this node is busy with. */
+interface Entry {
+  job: Job
+  state: 'delayed' | 'queued' | 'running'
+  timer?: Timer
+  /** Tries that ended in a fault. */
+  faults: number
+  /** What came in while it was running. */
+  next?: Job
+}
+
+/**
+ * Works on assignments: from memory, at once, so many at a time that their commits share disk writes; and from the
+ * store, for what a crash or another node left behind. One registration is never worked on twice at a time here.
+ */
+export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
+  const { store, clock, log, assign, assigningMs } = needs
+  const entries = new Map<string, Entry>()
+  const queue: Entry[] = []
+  const running = new Set<Promise<void>>()
+  let stopped = false
+  let sweeping: Timer | undefined
+  let firstSweep: Promise<void> | undefined
+
+  function accept(job: Job, delayMs = assigningMs): void {
+    if (stopped) return
+    const entry = entries.get(job.id)
+    if (entry?.state === 'running') {
+      entry.next = job
+      return
+    }
+    entry?.timer?.cancel()
+    const fresh: Entry = entry ?? { job, state: 'delayed', faults: 0 }
+    fresh.job = job
+    fresh.faults = 0
+    entries.set(job.id, fresh)
+    if (fresh.state !== 'queued') schedule(fresh, delayMs)
+  }
+
+  function schedule(entry: Entry, delayMs: number): void {
+    if (delayMs <= 0) enqueue(entry)
+    else {
+      entry.state = 'delayed'
+      entry.timer = clock.after(delayMs, () => enqueue(entry))
+    }
+  }
+
+  function enqueue(entry: Entry): void {
+    entry.state = 'queued'
+    queue.push(entry)
+    drain()
+  }
+
+  function drain(): void {
+    while (!stopped && running.size < limits.assignmentsAtOnce) {
+      const entry = queue.shift()
+      if (entry === undefined) return
+      const run = work(entry).finally(() => {
+        running.delete(run)
+        drain()
+      })
+      running.add(run)
+    }
+  }
+
+  async function work(entry: Entry): Promise<void> {
+    entry.state = 'running'
+    const last = entry.faults + 1 >= limits.assignmentAttempts
+    let retryMs: number | undefined
+    try {
+      await assign(entry.job, last)
+    } catch (thrown) {
+      retryMs = faulted(entry, thrown, last)
+    }
+    const { job, next } = entry
+    if (next !== undefined) {
+      delete entry.next
+      entries.delete(job.id)
+      accept(next)
+    } else if (retryMs !== undefined && !stopped) {
+      // What it knew may be out of date by then.
+      entry.job = { id: job.id }
+      schedule(entry, retryMs)
+    } else entries.delete(job.id)
+  }
+
+  /** The pause before the next try; undefined: none here, the sweep finds the work item again. */
+  function faulted(entry: Entry, thrown: unknown, last: boolean): number | undefined {
+    const { code, message, cause } = asServiceError(thrown)
+    log.error({ registration: entry.job.id, code, reason: message, cause, last }, 'assignment interrupted')
+    entry.faults++
+    return last ? undefined : limits.assignmentRetryMs * 2 ** (entry.faults - 1)
+  }
+
+  /** Takes over what is due at `horizon` and nobody here works on. */
+  async function sweep(horizon: number): Promise<void> {
+    while (!stopped && !isFull()) {
+      const due = await store.due(assignments, horizon, limits.assignmentSweep)
+      const taken = await Promise.all(due.filter(({ id }) => !entries.has(id)).map(takeOver))
+      // A full page of which nothing could be taken is somebody else's; what stands behind it waits for its turn.
+      if (due.length < limits.assignmentSweep || !taken.includes(true)) return
+    }
+  }
+
+  /** Moving the item first means that of several nodes only one works on it. */
+  async function takeOver({ id, version, dueAt }: DueItem<Record<string, never>>): Promise<boolean> {
+    const now = clock.now()
+    const { ok } = await store.commit({
+      expect: [{ in: assignments, id, version }],
+      enqueue: [{ queue: assignments, id, dueAt: Math.max(dueAt, now + limits.assignmentGraceMs), value: {} }],
+    })
+    if (ok) accept({ id }, dueAt - limits.assignmentGraceMs - now)
+    return ok
+  }
+
+  const isFull = (): boolean => entries.size >= limits.assignmentBacklog
+
+  const dueAt = (now: number): number => now + assigningMs + limits.assignmentGraceMs
+
+  const swept = (error: unknown): void =>
+    log.error({ reason: asServiceError(error).message, cause: error }, 'looking for unfinished assignments failed')
+
+  return {
+    dueAt,
+    accept: (job) => accept(job),
+    isFull,
+    start() {
+      // At start everything is taken, due or not: what was being worked on here before the crash falls due later.
+      firstSweep = sweep(dueAt(clock.now())).catch(swept)
+      sweeping = every(clock, limits.assignmentSweepMs, () => sweep(clock.now()), swept)
+    },
+    async stop() {
+      stopped = true
+      sweeping?.cancel()
+      for (const { timer } of entries.values()) timer?.cancel()
+      queue.length = 0
+      await firstSweep
+      await Promise.all(running)
+    },
+  }
+}

@@ -1,0 +1,225 @@
+import type { Clock } from '../base/clock.ts'
+import { asServiceError, ServiceError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import type { Control } from '../control/control.ts'
+import type { CommitResult, Store, Stored } from '../store/store.ts'
+import type { EnrollmentGroup, IndividualEnrollment } from './enrollment-document.ts'
+import { hubDevice } from './hub-device.ts'
+import { storeId } from './ids.ts'
+import type { DeviceData, LinkedHub, LinkedHubs } from './linked-hub.ts'
+import {
+  type AdmittedBy,
+  type Assigning,
+  type Assignment,
+  assigned,
+  disabled,
+  type Failure,
+  failed,
+  moved,
+  type Registration,
+} from './registration-record.ts'
+import { type Plan, planAssignment } from './reprovisioning.ts'
+import { assignments, enrollmentGroups, enrollments, registrations } from './schema.ts'
+
+export interface AssignmentNeeds {
+  readonly store: Store
+  readonly clock: Clock
+  readonly log: Log
+  readonly control: Pick<Control, 'provisioningServices'>
+  readonly linkedHubs: LinkedHubs
+  readonly latencyOrder: readonly string[]
+}
+
+export type Enrollment = IndividualEnrollment | EnrollmentGroup
+
+/** One registration to be assigned. */
+export interface Job {
+  /** Store id of the registration. */
+  readonly id: string
+  /** What the one who opened the operation has just read and written; absent after a crash. */
+  readonly known?: { readonly record: Stored<Registration>; readonly enrollment: Enrollment }
+}
+
+/** Where this run stands: the record as last read or written. */
+interface Current {
+  readonly id: string
+  readonly version: number
+  readonly record: Assigning
+  readonly enrollment: Enrollment
+}
+
+/**
+ * Brings a registration from `assigning` to its end: allocation, the hub, then one commit that settles the record and
+ * takes the work item away. Every part can be repeated: a crash between the hub's commit and ours leaves the record
+ * assigning, and the next run makes the same device again.
+ *
+ * A run that lost the race against a newer operation of the same device may have written older credentials to the hub
+ * after the newer one; it therefore looks again and applies what is recorded now, until it ends with nothing changed.
+ *
+ * Answers when nothing is left to do. Throws when a hub or the store does not answer; with `last`, a hub that does not
+ * answer makes the registration fail instead.
+ */
+export function createAssigner(needs: AssignmentNeeds) {
+  const { store, clock, log, control, linkedHubs, latencyOrder } = needs
+
+  return async function assign({ id, known }: Job, last: boolean): Promise<void> {
+    let next = known
+    let wroteHub = false
+    for (let round = 0; round < limits.commitAttempts; round++) {
+      const stored = next?.record ?? (await store.get(registrations, id))
+      if (stored === undefined) return
+      const { value: record, version } = stored
+      if (record.status !== 'assigning') return wroteHub ? refresh(stored, last) : forget(stored)
+      const enrollment = next?.enrollment ?? (await enrollmentOf(record))
+      next = undefined
+      const ended = endedEarly(record, enrollment)
+      if (ended !== undefined) {
+        if ((await settle({ id, version }, ended)).ok) return
+        continue
+      }
+      wroteHub = true
+      const result = await advance({ id, version, record, enrollment: enrollment! }, last)
+      if (result === 'done') return
+      if (result !== 'superseded') next = { record: result, enrollment: enrollment! }
+    }
+    throw new ServiceError(409203, 'The registration changes faster than it can be assigned.')
+  }
+
+  /** What needs no hub: decided when the operation was opened, or by a change of the enrollment since then. */
+  function endedEarly(record: Assigning, enrollment: Enrollment | undefined): Registration | undefined {
+    const now = clock.now()
+    if (record.verdict === 'disabled') return disabled(record, now)
+    if (record.verdict !== undefined) return failed(record, record.verdict, now)
+    if (enrollment === undefined) return failed(record, enrollmentGone(record.admittedBy), now)
+    return enrollment.provisioningStatus === 'disabled' ? disabled(record, now) : undefined
+  }
+
+  /** One step: a move arrives first and settles in the next round; everything else settles now. */
+  async function advance(current: Current, last: boolean): Promise<'done' | 'superseded' | Stored<Registration>> {
+    const { id, version, record, enrollment } = current
+    const plan = await planFor(record, enrollment)
+    if (plan.kind === 'failed') return fail(current, plan.failure)
+    const placed = await place(record, enrollment, plan, last)
+    if ('failure' in placed) return fail(current, placed.failure)
+    if (plan.kind === 'move') {
+      const value = moved(record, placed.assignment, clock.now())
+      const result = await store.commit({
+        expect: [{ in: registrations, id, version }],
+        put: [{ collection: registrations, id, value }],
+      })
+      return result.ok ? { id, version: result.versions[0] ?? 0, value } : 'superseded'
+    }
+    const leftover = await cleanUp(record, placed.assignment, last)
+    const done = assigned(record, placed.assignment, leftover, clock.now())
+    if (!(await settle(current, done)).ok) return 'superseded'
+    const { hub, deviceId, substatus } = placed.assignment
+    const { registrationId, operationId } = record
+    log.info({ registrationId, operationId, hub, deviceId, substatus }, 'device assigned')
+    return 'done'
+  }
+
+  async function planFor(record: Assigning, enrollment: Enrollment): Promise<Plan> {
+    const service = await control.provisioningServices.byScope(record.idScope)
+    if (service !== undefined) return planAssignment(service, enrollment, record, latencyOrder)
+    return { kind: 'failed', failure: { code: 404000, message: 'The provisioning service does not exist any more.' } }
+  }
+
+  async function fail({ id, version, record }: Current, failure: Failure): Promise<'done' | 'superseded'> {
+    const { registrationId, operationId } = record
+    log.warn({ registrationId, operationId, ...failure }, 'assignment failed')
+    return (await settle({ id, version }, failed(record, failure, clock.now()))).ok ? 'done' : 'superseded'
+  }
+
+  /** Makes the device where the plan says, or tells what makes the registration fail for good. */
+  async function place(
+    record: Assigning,
+    enrollment: Enrollment,
+    plan: Exclude<Plan, { kind: 'failed' }>,
+    last: boolean,
+  ): Promise<{ readonly assignment: Assignment } | { readonly failure: Failure }> {
+    const { assignment } = plan
+    try {
+      const data = plan.kind === 'move' ? await dataToTake(plan) : undefined
+      const device = hubDevice(assignment.deviceId, record.credential, enrollment, data)
+      if (device === undefined)
+        return { failure: { code: 401002, message: 'The enrollment has another kind of attestation now.' } }
+      await reachable(assignment.hub).provision(device, plan.kind === 'move' ? 'reset' : 'keep')
+      const isReset = plan.kind === 'move' && data === undefined
+      return { assignment: isReset ? { ...assignment, substatus: 'deviceDataReset' } : assignment }
+    } catch (thrown) {
+      const { code, message, status } = asServiceError(thrown)
+      if ((status >= 500 || status === 429) && !last) throw thrown
+      return { failure: { code, message: `The hub ${assignment.hub} did not take the device: ${message}` } }
+    }
+  }
+
+  /** What the device has in the hub that it leaves; nothing where it, or the hub, is gone. */
+  async function dataToTake({ takeData, from }: Extract<Plan, { kind: 'move' }>): Promise<DeviceData | undefined> {
+    return takeData ? linkedHubs(from.hub)?.read(from.deviceId) : undefined
+  }
+
+  function reachable(hub: string): LinkedHub {
+    const linked = linkedHubs(hub)
+    if (linked !== undefined) return linked
+    throw new ServiceError(400208, 'it cannot be reached from here. Link it again.')
+  }
+
+  /** Deletes the device where it was before. Answers with the hubs where that has to be tried another time. */
+  async function cleanUp(
+    { leftover = [] }: Assigning,
+    { hub, deviceId }: Assignment,
+    last: boolean,
+  ): Promise<string[]> {
+    const remaining: string[] = []
+    for (const old of leftover) {
+      if (old === hub) continue
+      try {
+        const linked = linkedHubs(old)
+        if (linked === undefined)
+          log.warn({ deviceId, hub: old }, 'the hub of a moved device cannot be reached any more')
+        else await linked.remove(deviceId)
+      } catch (thrown) {
+        if (!last) throw thrown
+        log.warn({ deviceId, hub: old, reason: asServiceError(thrown).message }, 'a moved device stays in its old hub')
+        remaining.push(old)
+      }
+    }
+    return remaining
+  }
+
+  function settle({ id, version }: { id: string; version: number }, value: Registration): Promise<CommitResult> {
+    return store.commit({
+      expect: [{ in: registrations, id, version }],
+      put: [{ collection: registrations, id, value }],
+      delete: [{ in: assignments, id }],
+    })
+  }
+
+  /** A work item whose registration has already ended; another operation would have changed the record. */
+  async function forget({ id, version }: Stored<Registration>): Promise<void> {
+    await store.commit({ expect: [{ in: registrations, id, version }], delete: [{ in: assignments, id }] })
+  }
+
+  /** The credentials of the operation that won, written again because ours may have come after them. */
+  async function refresh({ id, version, value }: Stored<Registration>, last: boolean): Promise<void> {
+    const enrollment = await enrollmentOf(value)
+    if (value.status !== 'assigned' || enrollment === undefined) return
+    const assigning: Assigning = { ...value, status: 'assigning' }
+    await place(assigning, enrollment, { kind: 'settle', assignment: value.assignment }, last)
+    const now = await store.get(registrations, id)
+    if (now !== undefined && now.version !== version && now.value.status === 'assigned') await refresh(now, last)
+  }
+
+  async function enrollmentOf({ idScope, admittedBy }: Registration): Promise<Enrollment | undefined> {
+    const id = storeId(idScope, admittedBy.id)
+    const stored =
+      admittedBy.kind === 'group' ? await store.get(enrollmentGroups, id) : await store.get(enrollments, id)
+    return stored?.value
+  }
+}
+
+const enrollmentGone = ({ kind, id }: AdmittedBy): Failure => ({
+  code: kind === 'group' ? 404204 : 404201,
+  message: `The enrollment ${id} was deleted while the device was being assigned.`,
+})

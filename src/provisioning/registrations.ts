@@ -1,0 +1,229 @@
+import { hash } from 'node:crypto'
+import type { Clock } from '../base/clock.ts'
+import { ServiceError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import type { Random } from '../base/random.ts'
+import type { Control, ProvisioningService } from '../control/control.ts'
+import type { Expectation, Store, Stored } from '../store/store.ts'
+import type { Job } from './assignment.ts'
+import type { Attest } from './attestation/attestation.ts'
+import { type Admission, UNAUTHORIZED, type Verdict } from './attestation/verdict.ts'
+import type { Claim, RegisterBody } from './claims.ts'
+import type { IndividualEnrollment } from './enrollment-document.ts'
+import { requirePresence } from './enrollment-records.ts'
+import { requireId, storeId } from './ids.ts'
+import {
+  type Assigning,
+  type Credential,
+  type DeviceRegistrationResult,
+  deviceState,
+  isOperation,
+  type OperationStatus,
+  opened,
+  operationStatus,
+  type Registration,
+} from './registration-record.ts'
+import { assignments, enrollments, registrations } from './schema.ts'
+
+export interface RegistrationNeeds {
+  readonly store: Store
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly control: Pick<Control, 'provisioningServices'>
+  readonly attest: Attest
+  readonly worker: { dueAt(now: number): number; accept(job: Job): void; isFull(): boolean }
+  readonly retryAfterSeconds: number
+}
+
+/** The device API without its protocols (dps.md 1.1). */
+export interface DeviceRegistrations {
+  /** Seconds that a device is told to wait while its operation is assigning. */
+  readonly retryAfterSeconds: number
+  /**
+   * Proves the device and opens an operation. The answer is always `assigning`, whatever the outcome will be, and
+   * follows the commit that makes the operation durable. A device that asks again while its operation runs gets the
+   * same operation. Throws 401 or 404 for a device that is not admitted, 429 when too many are waiting.
+   */
+  register(claim: Claim, body: RegisterBody, apiVersion: string): Promise<OperationStatus>
+  /** How an operation stands, for the identity that opened it. Never throttled; 404203 for an unknown operation. */
+  status(claim: Claim, operationId: string, apiVersion: string): Promise<OperationStatus>
+  /** The state of the registration; 404202 when there is none. */
+  lookup(claim: Claim, body: RegisterBody, apiVersion: string): Promise<DeviceRegistrationResult>
+}
+
+/** What is stored about a registration id. */
+interface Found {
+  readonly service: ProvisioningService
+  readonly id: string
+  readonly enrollment: Stored<IndividualEnrollment> | undefined
+  readonly record: Stored<Registration> | undefined
+}
+
+export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegistrations {
+  const { store, clock, random, log, control, attest, worker, retryAfterSeconds } = needs
+
+  async function register(claim: Claim, body: RegisterBody, apiVersion: string): Promise<OperationStatus> {
+    requireId('registrationId', claim.registrationId)
+    // Only what is not yet admitted waits outside: who was admitted can always ask how it stands.
+    if (worker.isFull())
+      throw new ServiceError(429001, 'Too many devices are being assigned. Try again.', { retryAfter: backoff() })
+    const service = await serviceOf(claim)
+    for (let attempt = 0; attempt < limits.commitAttempts; attempt++) {
+      const found = await find(service, claim)
+      const admission = admit(claim, await judge(found, claim, body))
+      requireOneAttestation(claim, body)
+      const running = runningOperation(found, admission, body)
+      if (running !== undefined) return assigning(running.operationId)
+      const answer = await open(found, claim, admission, body)
+      if (answer !== undefined) return answer
+    }
+    log.warn({ trackingId: claim.trackingId, registrationId: claim.registrationId, apiVersion }, 'registrations race')
+    throw new ServiceError(409203, 'Precondition failed.')
+  }
+
+  /** One commit: the record and its work item. Undefined when somebody else wrote in between. */
+  async function open(
+    { service, id, enrollment, record }: Found,
+    { idScope: _, registrationId }: Claim,
+    { admittedBy, credential, document }: Admission,
+    body: RegisterBody,
+  ): Promise<OperationStatus | undefined> {
+    const now = clock.now()
+    const operationId = newOperationId()
+    const verdict = verdictOf(document.provisioningStatus, body)
+    const opening = { idScope: service.idScope, registrationId, admittedBy, credential, verdict, operationId, now }
+    const value = opened(record?.value, opening)
+    const expect: Expectation[] = [{ in: registrations, id, version: record?.version ?? 0 }]
+    // A record that is part of an enrollment must not outlive it.
+    if (enrollment !== undefined) expect.push({ in: enrollments, id, version: enrollment.version })
+    if (record === undefined) expect.push(service.presence)
+    const result = await store.commit({
+      expect,
+      put: [{ collection: registrations, id, value }],
+      enqueue: [{ queue: assignments, id, dueAt: worker.dueAt(now), value: {} }],
+    })
+    if (!result.ok) {
+      requirePresence(service, result.conflicts)
+      return undefined
+    }
+    const [version = 0] = result.versions
+    worker.accept({ id, known: { record: { id, version, value }, enrollment: document } })
+    return assigning(operationId)
+  }
+
+  async function status(claim: Claim, operationId: string, apiVersion: string): Promise<OperationStatus> {
+    requireId('registrationId', claim.registrationId)
+    const service = await serviceOf(claim)
+    const id = storeId(service.idScope, claim.registrationId)
+    const record = await store.get(registrations, id)
+    if (record !== undefined && !isSameCertificate(claim, record.value.credential))
+      admit(claim, await judge(await find(service, claim), claim, undefined, record.value.openedAt))
+    if (record === undefined || !isOperation(record.value, operationId))
+      throw new ServiceError(404203, 'There is no such operation for this registration id. Register again.')
+    return operationStatus(record.value, record.version, operationId, apiVersion)
+  }
+
+  async function lookup(claim: Claim, body: RegisterBody, apiVersion: string): Promise<DeviceRegistrationResult> {
+    requireId('registrationId', claim.registrationId)
+    if (body.csr !== undefined)
+      throw new ServiceError(
+        400004,
+        'body.csr must be absent: a look-up issues no certificate (send it with register).',
+      )
+    const found = await find(await serviceOf(claim), claim)
+    admit(claim, await judge(found, claim, body))
+    const { record } = found
+    if (record === undefined)
+      throw new ServiceError(404202, 'The device has not registered yet, or its registration was deleted.')
+    return deviceState(record.value, record.version, apiVersion)
+  }
+
+  async function serviceOf(claim: Claim): Promise<ProvisioningService> {
+    const service = await control.provisioningServices.byScope(claim.idScope)
+    if (service !== undefined) return service
+    const steps = [{ reason: 'unknown-id-scope' }]
+    return admit(claim, { ok: false, refusal: UNAUTHORIZED, steps })
+  }
+
+  async function find(service: ProvisioningService, { registrationId }: Claim): Promise<Found> {
+    const id = storeId(service.idScope, registrationId)
+    const [enrollment, record] = await Promise.all([store.get(enrollments, id), store.get(registrations, id)])
+    return { service, id, enrollment, record }
+  }
+
+  function judge(found: Found, claim: Claim, body?: RegisterBody, openedAt?: number): Promise<Verdict> {
+    const by = found.record?.value.admittedBy
+    return attest(found.service, claim, {
+      enrollment: found.enrollment?.value,
+      ...(by?.kind === 'group' && { likelyGroup: by.id }),
+      ...(openedAt !== undefined && { openedAt }),
+      ...(body !== undefined && { body }),
+    })
+  }
+
+  /** The admission, or the refusal thrown as Azure words it; why it was refused goes to the log. */
+  function admit(claim: Claim, verdict: Extract<Verdict, { ok: false }>): never
+  function admit(claim: Claim, verdict: Verdict): Admission
+  function admit({ registrationId, idScope, trackingId }: Claim, verdict: Verdict): Admission {
+    const { steps } = verdict
+    const line = { trackingId, idScope, registrationId, reason: steps.at(-1)?.reason, steps }
+    if (verdict.ok) {
+      log.debug(line, 'attestation accepted')
+      return verdict.admission
+    }
+    log.info(line, 'attestation refused')
+    throw new ServiceError(verdict.refusal.code, verdict.refusal.message)
+  }
+
+  /** `5.{16 hex}.{guid}`: opaque, and safe in paths and topics, where clients paste it raw (dps.md 1.4). */
+  const newOperationId = (): string => `5.${random.bytes(8).toString('hex')}.${random.uuid()}`
+
+  /** Spread, so that a fleet that was told to come back does not come back at once (users-and-lessons.md 3). */
+  const backoff = (): number => retryAfterSeconds + Math.floor(random.fraction() * 2 * retryAfterSeconds)
+
+  return { retryAfterSeconds, register, status, lookup }
+}
+
+const assigning = (operationId: string): OperationStatus => ({ operationId, status: 'assigning' })
+
+/** The same leaf, whose key TLS has proven, as when the operation was opened: nothing else has to be looked at. */
+const isSameCertificate = (claim: Claim, credential: Credential): boolean =>
+  claim.kind === 'x509' &&
+  credential.kind === 'x509' &&
+  claim.chain[0] !== undefined &&
+  hash('sha256', claim.chain[0], 'hex').toUpperCase() === credential.thumbprint
+
+/**
+ * The operation that already does what is asked: opened for the same enrollment with the same credential, not ended.
+ * Clients repeat register when an answer is lost or late.
+ */
+function runningOperation({ record }: Found, admission: Admission, body: RegisterBody): Assigning | undefined {
+  const value = record?.value
+  if (value?.status !== 'assigning') return undefined
+  const { admittedBy, credential, document } = admission
+  const isSame =
+    sameMembers(value.admittedBy, admittedBy) &&
+    sameMembers(value.credential, credential) &&
+    sameMembers(value.verdict, verdictOf(document.provisioningStatus, body))
+  return isSame ? value : undefined
+}
+
+const sameMembers = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+/** What is decided before any assignment (dps.md 5.1, 9.1); it shows in the poll, never in the answer to register. */
+function verdictOf(status: 'enabled' | 'disabled', { csr }: RegisterBody): Assigning['verdict'] {
+  if (status === 'disabled') return 'disabled'
+  if (csr === undefined) return undefined
+  return { code: 400000, message: 'Device sent CSR but it is not configured in the service.' }
+}
+
+/** TPM keys beside another credential: which of the two is meant cannot be told. */
+function requireOneAttestation({ kind }: Claim, { tpm }: RegisterBody): void {
+  if (tpm === undefined) return
+  throw new ServiceError(
+    400004,
+    `body.tpm must be absent, because the device proves itself by ${kind === 'sas' ? 'a symmetric key' : 'a certificate'} here.`,
+  )
+}
