@@ -1,6 +1,6 @@
 import type { NodeNeeds } from './app.ts'
 import { ServiceError } from './base/errors.ts'
-import { type Control, createControl, type IotHub } from './control/control.ts'
+import { type Control, createControl, type IotHub, type Owner } from './control/control.ts'
 import { isNamed } from './control/hosts.ts'
 import { dpsDevice } from './endpoints/http/dps-device.ts'
 import { dpsEnrollments } from './endpoints/http/dps-enrollments.ts'
@@ -22,7 +22,7 @@ export interface Rooms {
 
 /** The one place where rooms meet. */
 export function wireRooms(needs: NodeNeeds): Rooms {
-  const control = createControl(needs)
+  const control: Control = createControl({ ...needs, contents: (owner) => contentsOf(owner) })
   const hub = createHub({ ...needs, control, node: needs.random.uuid() })
   const provisioning = createProvisioning({
     ...needs,
@@ -30,6 +30,12 @@ export function wireRooms(needs: NodeNeeds): Rooms {
     linkedHubs: (hostName) => localHub(control, hub, hostName),
     settings: needs.config.registration,
   })
+  // Asked only when somebody deletes an instance, so after the rooms exist.
+  const contentsOf = async ({ kind, name }: Owner): Promise<string | undefined> => {
+    if (kind === 'hub') return hub.registry.contents(name)
+    const service = await control.provisioningServices.get(name)
+    return service === undefined ? undefined : provisioning.contents(service)
+  }
   return { control, hub, provisioning }
 }
 

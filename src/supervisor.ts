@@ -10,7 +10,7 @@ import type { Config } from './config.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { type Addresses, type DevicePorts, prepareInstances } from './instances.ts'
 import type { ThreadData, ThreadReport } from './node-thread.ts'
-import { type SqliteWriter, startSqliteWriter } from './store/sqlite.ts'
+import { type SqliteWriterThread, startSqliteWriter } from './store/sqlite.ts'
 
 export interface Supervised {
   readonly addresses: Addresses
@@ -23,8 +23,8 @@ export interface Supervised {
 interface Parts {
   readonly config: Config
   readonly folder: DataFolder
-  readonly documents: SqliteWriter
-  readonly telemetry: SqliteWriter
+  readonly documents: SqliteWriterThread
+  readonly telemetry: SqliteWriterThread
   readonly log: Log
   readonly clock: Clock
   readonly busName: string

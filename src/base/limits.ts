@@ -187,6 +187,8 @@ export const limits = {
 
   /** Connections of the management API at once. */
   managementConnections: 64,
+  /** Events of one read over the management API. */
+  eventPage: 1_000,
 
   // --- command line
   /** A command gives up on a silent service after. */
