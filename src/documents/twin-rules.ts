@@ -32,7 +32,7 @@ export function requireTwinSize(part: TwinPart, content: JsonObject): void {
   const size = twinSize(content)
   if (size > SIZE_LIMITS[part])
     throw new ServiceError(
-      413001,
+      400004,
       `The ${part} of a twin may have ${SIZE_LIMITS[part]} bytes of names and values, found ${size}. Remove members or shorten values.`,
     )
 }

@@ -84,7 +84,7 @@ export function createHub(needs: HubNeeds): Hub {
     },
     deviceAuth: createDeviceAuth({ store, control, clock }),
     sessions,
-    twins: createTwins({ store, directory }),
+    twins: createTwins({ store, changes, clock, directory }),
     telemetry,
     async start() {
       await sessions.start()

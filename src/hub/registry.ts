@@ -60,6 +60,8 @@ export interface DeviceRegistry {
   ): Promise<DeviceDocument>
   /** The device with its modules, twins and place in the session directory, in one commit; live sessions are cut. */
   removeDevice(caller: Caller, hub: IotHub, deviceId: string, ifMatch: IfMatch): Promise<void>
+  /** For provisioning, which moves devices: absent is fine. */
+  discard(hub: IotHub, deviceId: string): Promise<void>
   /** `/statistics/devices` */
   deviceStatistics(
     hub: IotHub,
@@ -124,6 +126,35 @@ export function createDeviceRegistry(needs: RegistryNeeds): DeviceRegistry {
     return documentOf(hub, updated)
   }
 
+  const removeDevice: DeviceRegistry['removeDevice'] = async (caller, hub, deviceId, ifMatch) => {
+    await settle(changes, hub, async () => {
+      const stored = await find(hub, deviceId)
+      requireMatch(ifMatch, identityEtag(stored.version))
+      const list = await store.get(moduleLists, stored.id)
+      const moduleIds = (list?.value.modules ?? []).map((moduleId) => keyOf(hub.name, { deviceId, moduleId }))
+      return {
+        change: {
+          expect: [
+            { in: devices, id: stored.id, version: stored.version },
+            { in: moduleLists, id: stored.id, version: list?.version ?? 0 },
+          ],
+          delete: [
+            { in: devices, id: stored.id },
+            ...(list === undefined ? [] : [{ in: moduleLists, id: stored.id }]),
+            ...[stored.id, ...moduleIds].flatMap((id): Key[] => [
+              { in: twins, id },
+              { in: directory, id },
+            ]),
+            ...moduleIds.map((id) => ({ in: modules, id })),
+          ],
+        },
+        changed: [{ hub: hub.name, deviceId, why: 'deleted' }],
+        answer: () => undefined,
+      }
+    })
+    told(caller, hub, deviceId, 'device deleted')
+  }
+
   async function find(hub: IotHub, deviceId: string): Promise<Stored<DeviceRecord>> {
     const stored = isIdentityId(deviceId) ? await store.get(devices, keyOf(hub.name, { deviceId })) : undefined
     if (stored === undefined) throw deviceNotFound(deviceId)
@@ -159,33 +190,12 @@ export function createDeviceRegistry(needs: RegistryNeeds): DeviceRegistry {
       return createDevice(caller, hub, deviceId, input, { tags: {}, desired: {} })
     },
 
-    async removeDevice(caller, hub, deviceId, ifMatch) {
-      await settle(changes, hub, async () => {
-        const stored = await find(hub, deviceId)
-        requireMatch(ifMatch, identityEtag(stored.version))
-        const list = await store.get(moduleLists, stored.id)
-        const moduleIds = (list?.value.modules ?? []).map((moduleId) => keyOf(hub.name, { deviceId, moduleId }))
-        return {
-          change: {
-            expect: [
-              { in: devices, id: stored.id, version: stored.version },
-              { in: moduleLists, id: stored.id, version: list?.version ?? 0 },
-            ],
-            delete: [
-              { in: devices, id: stored.id },
-              ...(list === undefined ? [] : [{ in: moduleLists, id: stored.id }]),
-              ...[stored.id, ...moduleIds].flatMap((id): Key[] => [
-                { in: twins, id },
-                { in: directory, id },
-              ]),
-              ...moduleIds.map((id) => ({ in: modules, id })),
-            ],
-          },
-          changed: [{ hub: hub.name, deviceId, why: 'deleted' }],
-          answer: () => undefined,
-        }
+    removeDevice,
+
+    async discard(hub, deviceId) {
+      await removeDevice(PROVISIONING, hub, deviceId, { kind: 'any' }).catch((thrown: unknown) => {
+        if (!(thrown instanceof ServiceError && thrown.code === 404001)) throw thrown
       })
-      told(caller, hub, deviceId, 'device deleted')
     },
 
     async deviceStatistics(hub) {
@@ -201,6 +211,9 @@ export function createDeviceRegistry(needs: RegistryNeeds): DeviceRegistry {
     },
   }
 }
+
+/** Who asks when a provisioning service of this house moves a device. */
+const PROVISIONING: Caller = { kind: 'management', name: 'provisioning' }
 
 /** The record that `input` makes of a new device (`old` undefined) or an existing one. */
 function deviceRecord(

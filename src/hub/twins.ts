@@ -1,32 +1,53 @@
+import type { Clock } from '../base/clock.ts'
 import { ServiceError } from '../base/errors.ts'
 import { identityEtag, twinEtag } from '../base/etags.ts'
-import { compact, type JsonObject } from '../base/json.ts'
+import { compact, isObject, type JsonObject, kindOf, parseJson } from '../base/json.ts'
 import type { IotHub } from '../control/control.ts'
 import { isIdentityId } from '../documents/identity-ids.ts'
 import { sectionForService, twinForDevice } from '../documents/twin-document.ts'
+import { patchSection } from '../documents/twin-patch.ts'
 import type { TwinRecord } from '../documents/twin-record.ts'
+import { requireTwinContent, requireTwinSize } from '../documents/twin-rules.ts'
 import type { Store, Stored } from '../store/store.ts'
 import { authenticationDocument } from './authentication.ts'
+import type { Changes } from './changes.ts'
 import { deviceNotFound, deviceScopeOf, timeOrNever } from './devices.ts'
-import type { Identity } from './identity.ts'
 import { moduleNotFound } from './modules.ts'
 import { type DeviceRecord, devices, keyOf, type ModuleRecord, modules, twins } from './records.ts'
 import { type ConnectionState, NEVER_CONNECTED, type SessionDirectory } from './session-directory.ts'
+import type { Session } from './sessions.ts'
+import { settle } from './settle.ts'
 
 /** Device and module twins (hub-service.md 4, hub-device.md 5.3). They live and die with their identity. */
 export interface Twins {
-  /** `{desired, reported}`, each with `$version` only. */
-  getForDevice(identity: Identity): Promise<JsonObject>
+  /** For the device itself: `{desired, reported}`, each with `$version` only. Sees every patch it sent before. */
+  getForDevice(session: Session): Promise<JsonObject>
   /** The document of hub-service.md 4.2; throws 404001, 404010. */
   get(hub: IotHub, deviceId: string, moduleId?: string): Promise<TwinDocument>
+  /**
+   * A merge patch of reported properties by the device itself. Answers with the new `$version`.
+   * @param patch JSON text as the device sent it
+   * @param version the `$version` that the device takes for current, if it said so: 412001 when it is not
+   */
+  patchReported(session: Session, patch: Buffer, version: number | undefined): Promise<number>
   /** Tags and properties without versions, as a move to another hub takes them along; undefined: no such device. */
-  data(
+  read(
     hub: IotHub,
     deviceId: string,
   ): Promise<{ readonly tags: JsonObject; readonly desired: JsonObject; readonly reported: JsonObject } | undefined>
 }
 
-export function createTwins({ store, directory }: { store: Store; directory: SessionDirectory }): Twins {
+export interface TwinsNeeds {
+  readonly store: Store
+  readonly changes: Changes
+  readonly clock: Clock
+  readonly directory: SessionDirectory
+}
+
+export function createTwins({ store, changes, clock, directory }: TwinsNeeds): Twins {
+  /** The last patch of each session: a device that pipelines them must not meet itself. Never rejects. */
+  const patching = new WeakMap<Session, Promise<void>>()
+
   async function find(hub: IotHub, deviceId: string, moduleId: string | undefined): Promise<Found> {
     if (!isIdentityId(deviceId)) throw deviceNotFound(deviceId)
     const id = keyOf(hub.name, { deviceId, moduleId })
@@ -43,8 +64,40 @@ export function createTwins({ store, directory }: { store: Store; directory: Ses
     return { device, module, twin }
   }
 
+  async function patchReported(session: Session, text: Buffer, version: number | undefined): Promise<number> {
+    const patch = parsePatch(text)
+    const { hub, deviceId, moduleId } = session.identity
+    const id = keyOf(hub.name, { deviceId, moduleId })
+    await session.confirm()
+    return settle(changes, hub, async () => {
+      const stored = await store.get(twins, id)
+      if (stored === undefined) throw notFound(deviceId, moduleId)
+      const { reported } = stored.value
+      if (version !== undefined && version !== reported.version)
+        throw new ServiceError(
+          412001,
+          `Precondition failed: the patch is for $version ${version} of the reported properties, they are at ${reported.version}.`,
+        )
+      const patched = patchSection(reported, patch, clock.now())
+      requireTwinSize('reported', patched.properties)
+      return {
+        change: {
+          expect: [{ in: twins, id, version: stored.version }],
+          put: [{ collection: twins, id, value: { ...stored.value, reported: patched } }],
+        },
+        answer: () => {
+          session.touch()
+          return patched.version
+        },
+      }
+    })
+  }
+
   return {
-    async getForDevice({ hub, deviceId, moduleId }) {
+    async getForDevice(session) {
+      const { hub, deviceId, moduleId } = session.identity
+      await session.confirm()
+      await patching.get(session)
       const twin = await store.get(twins, keyOf(hub.name, { deviceId, moduleId }))
       if (twin === undefined)
         throw moduleId === undefined ? deviceNotFound(deviceId) : moduleNotFound(deviceId, moduleId)
@@ -57,7 +110,20 @@ export function createTwins({ store, directory }: { store: Store; directory: Ses
       return twinDocument(found, state)
     },
 
-    async data(hub, deviceId) {
+    patchReported(session, text, version) {
+      const before = patching.get(session) ?? Promise.resolve()
+      const patched = before.then(() => patchReported(session, text, version))
+      patching.set(
+        session,
+        patched.then(
+          () => {},
+          () => {},
+        ),
+      )
+      return patched
+    },
+
+    async read(hub, deviceId) {
       const twin = isIdentityId(deviceId) ? await store.get(twins, keyOf(hub.name, { deviceId })) : undefined
       if (twin === undefined) return undefined
       const { tags, desired, reported } = twin.value
@@ -66,13 +132,28 @@ export function createTwins({ store, directory }: { store: Store; directory: Ses
   }
 }
 
+const notFound = (deviceId: string, moduleId: string | undefined): ServiceError =>
+  moduleId === undefined ? deviceNotFound(deviceId) : moduleNotFound(deviceId, moduleId)
+
+function parsePatch(text: Buffer): JsonObject {
+  const patch = parseJson(text)
+  if (!isObject(patch)) throw new ServiceError(400004, `The patch must be a JSON object, found ${kindOf(patch)}.`)
+  requireTwinContent('reported', patch as JsonObject, 'delete')
+  return patch as JsonObject
+}
+
 interface Found {
   readonly device: Stored<DeviceRecord>
   readonly module: Stored<ModuleRecord> | undefined
   readonly twin: Stored<TwinRecord>
 }
 
-/** In the order of the real service; members that are not set are left out (hub-service.md 4.2). */
+/**
+ * The etag follows `version`, not the stored row: a device that reports does not stand in the way of a service that
+ * changes tags or desired properties (the real hub's samples show `AAAAAAAAAAE=` at version 2).
+ *
+ * In the order of the real service; members that are not set are left out (hub-service.md 4.2).
+ */
 function twinDocument({ device, module, twin }: Found, state: ConnectionState) {
   const { deviceId, status, statusReason, statusUpdatedTime, iotEdge, parentScopes } = device.value
   const identity = module ?? device
@@ -81,7 +162,7 @@ function twinDocument({ device, module, twin }: Found, state: ConnectionState) {
   return compact({
     deviceId,
     moduleId: module?.value.moduleId,
-    etag: twinEtag(twin.version),
+    etag: twinEtag(version - 1),
     deviceEtag: identityEtag(identity.version),
     status,
     statusReason,

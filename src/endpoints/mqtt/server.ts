@@ -1,0 +1,69 @@
+import type { Duplex } from 'node:stream'
+import type { ConnectAnswer, MqttConnect, MqttConnection, MqttSession } from '../../wire/mqtt.ts'
+import { serveMqtt } from '../../wire/mqtt.ts'
+import type { Peer } from '../../wire/peer.ts'
+import { connectHubDevice, type HubDeviceNeeds } from './hub-device.ts'
+
+export interface MqttEndpoint {
+  /** Speaks MQTT 3.1.1 on a connection that the listener accepted. */
+  serve(stream: Duplex, peer: Peer): void
+  /** Answers what was received on every connection, then closes them; resolves when all are gone. */
+  close(): Promise<void>
+}
+
+/**
+ * The MQTT endpoint. The user name decides whose connection it is (ARCHITECTURE.md): `{idScope}/registrations/…` a
+ * device of the provisioning service, `{host}/{device}/…` one of a hub. TLS server names decide nothing.
+ */
+export function createMqttEndpoint(needs: HubDeviceNeeds): MqttEndpoint {
+  const connections = new Map<MqttConnection, Promise<void>>()
+
+  return {
+    serve(stream, peer) {
+      const connection = serveMqtt(stream, {
+        clock: needs.clock,
+        log: needs.log,
+        remote: peer.address,
+        proved: peer.proved,
+        connect: (packet, session) => connect(needs, packet, session, peer),
+      })
+      const gone = new Promise<void>((resolve) => stream.once('close', () => resolve()))
+      connections.set(connection, gone)
+      void gone.then(() => connections.delete(connection))
+    },
+
+    async close() {
+      const open = [...connections]
+      for (const [connection] of open) connection.stop()
+      await Promise.all(open.map(([, gone]) => gone))
+    },
+  }
+}
+
+async function connect(
+  needs: HubDeviceNeeds,
+  packet: MqttConnect,
+  session: MqttSession,
+  peer: Peer,
+): Promise<ConnectAnswer> {
+  if (!isProvisioning(packet)) return connectHubDevice(needs, packet, session, peer)
+  needs.log.warn(
+    { remote: peer.address, client: packet.clientId },
+    'a device wants to register over MQTT, which this release does not offer: let it register over HTTPS',
+  )
+  return { refuse: 5 }
+}
+
+/**
+ * `{idScope}/registrations/{id}/api-version=…` (dps.md 2.1). A hub device named `registrations` has that as its client
+ * id, a device of the provisioning service has its registration id.
+ */
+function isProvisioning({ username, clientId }: MqttConnect): boolean {
+  const [, collection, id] = (username ?? '').split('/')
+  return (
+    collection?.toLowerCase() === 'registrations' && !!id && !id.startsWith('?') && !isOfDevice(clientId, collection)
+  )
+}
+
+const isOfDevice = (clientId: string, deviceId: string): boolean =>
+  clientId === deviceId || clientId.startsWith(`${deviceId}/`)
