@@ -5,13 +5,13 @@
  * CPU is user and system time of the server's process, from /proc, so Linux only. The load client is compiled from
  * load-client.c and needs a C compiler and OpenSSL's headers (Debian: gcc, libssl-dev).
  */
-import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import { pathOf, type Rest } from '../src/cli/rest.ts'
 import { dpsRest, managementRest } from '../src/cli/services.ts'
 import { createAuthority, type Issued, issueDeviceCertificate } from '../src/crypto/issuing.ts'
@@ -264,12 +264,15 @@ async function load(
   total: number,
 ): Promise<Load> {
   const port = mode === 'bare' ? bare.port : muster.port
-  const { stdout } = await promisify(execFile)(client, [
+  const words = [
     ...['--mode', mode, '--port', String(port), '--name', '127.0.0.1', '--ca', muster.caFile],
     ...['--identities', identities, '--total', String(total), '--concurrency', String(CONCURRENCY)],
     ...['--scope', muster.idScope, '--poll-ms', '50'],
-  ])
-  return JSON.parse(stdout) as Load
+  ]
+  const child = spawn(client, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const seen = JSON.parse(await text(child.stdout)) as Load
+  if (seen.failed > 0) throw new Error(`Expected no ${mode} to fail, found ${seen.failed}: ${seen.firstFailure}`)
+  return seen
 }
 
 function compileClient(folder: string): string {

@@ -49,7 +49,7 @@ async function outcomeOf(
     ...(isDeepStrictEqual(tags, enrolled.tags) ? [] : [`expected its twin’s tags, found ${JSON.stringify(tags)}`]),
     ...(message === undefined ? ['expected its message in the log, found none'] : []),
   ]
-  const position = message && `partition ${message.partition}\nno. ${message.sequenceNumber}`
+  const position = message && `partition ${message.partition}\nposition ${message.position}`
   return { enrolled, status, hub: assignedHub, deviceId, tags, message: position, problems }
 }
 

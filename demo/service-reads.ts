@@ -6,7 +6,7 @@ import { hubRest, managementRest } from '../src/cli/services.ts'
 /** A message of the hub's durable log. */
 export interface LoggedMessage {
   readonly partition: string
-  readonly sequenceNumber: number
+  readonly position: number
   readonly deviceId: string
   readonly properties: Readonly<Record<string, unknown>>
 }
@@ -34,12 +34,12 @@ export async function readMessages(readyFile: string): Promise<readonly LoggedMe
 }
 
 async function readPartition(rest: Rest, path: string, partition: string): Promise<LoggedMessage[]> {
-  const { body } = await rest({ method: 'GET', path: `${path}?from=0&limit=1000` })
+  const { body } = await rest({ method: 'GET', path: `${path}?from=0&limit=100` })
   return (new Fields(body, 'events').array('events') ?? []).map((event) => {
     const fields = new Fields(event, 'event')
     return {
       partition,
-      sequenceNumber: fields.number('sequenceNumber') ?? -1,
+      position: fields.required('position', fields.number('position')),
       deviceId: fields.string('deviceId') ?? '',
       properties: fields.object('properties') ?? {},
     }

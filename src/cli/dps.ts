@@ -8,6 +8,7 @@ import {
   flagOption,
   managementTargetOptions,
   topOption,
+  weight,
 } from './options.ts'
 import type { Register } from './program.ts'
 
@@ -163,7 +164,7 @@ function linkedHubCommands(dps: Command, environment: Environment): void {
     .option('--hn, --hub-name <name>', 'name of a hub of this service')
     .option('--connection-string <string>', 'connection string of any hub, with registry rights')
     .option('--location <location>', 'where the hub is, for geoLatency')
-    .option('--allocation-weight <number>', 'share of the devices, 1 to 1000')
+    .option('--allocation-weight <number>', 'share of the devices, 1 to 1000', weight)
     .addOption(flagOption('--aap, --apply-allocation-policy', 'take part in the allocation'))
     .action(async (options) => (await import('./linked-hubs.ts')).createLinkedHub(options, environment))
 }

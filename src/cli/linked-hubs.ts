@@ -14,7 +14,7 @@ interface CreateOptions extends Printed {
   readonly hubName?: string
   readonly connectionString?: string
   readonly location?: string
-  readonly allocationWeight?: string
+  readonly allocationWeight?: number
   readonly applyAllocationPolicy?: boolean
 }
 
@@ -50,7 +50,7 @@ async function linkOf(rest: Rest, options: CreateOptions): Promise<object> {
   return {
     connectionString: connectionString ?? (await connectionStringOf(rest, hubName ?? '')),
     ...(location !== undefined && { location }),
-    ...(allocationWeight !== undefined && { allocationWeight: Number(allocationWeight) }),
+    ...(allocationWeight !== undefined && { allocationWeight }),
     ...(applyAllocationPolicy !== undefined && { applyAllocationPolicy }),
   }
 }

@@ -59,10 +59,17 @@ export const flagOption = (flags: string, description: string): Option =>
     .preset('true')
     .argParser((value) => anyCase('true', 'false')(value) === 'true')
 
-/** A whole number of days, 1 to 100 years. */
-export function days(value: string): number {
-  const number = Number(value)
-  if (!Number.isInteger(number) || number < 1 || number > 36_500)
-    throw new InvalidArgumentError('Expected a whole number of days from 1 to 36500.')
-  return number
-}
+const wholeNumber =
+  (most: number, of: string) =>
+  (value: string): number => {
+    const number = Number(value)
+    if (!/^\d+$/.test(value) || number < 1 || number > most)
+      throw new InvalidArgumentError(`Expected a whole number${of} from 1 to ${most}.`)
+    return number
+  }
+
+/** Days of validity, up to 100 years. */
+export const days = wholeNumber(36_500, ' of days')
+
+/** Allocation weight of a linked hub (dps.md 7.1). */
+export const weight = wholeNumber(1_000, '')
