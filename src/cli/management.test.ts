@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { muster } from '../../tests/support/command-line.ts'
-import { startManagementApi } from '../../tests/support/management.ts'
+import { startManagementApi } from '../../tests/support/management-api.ts'
 
 let api: Awaited<ReturnType<typeof startManagementApi>>
 const run = (...words: string[]) => muster(words, { readyFile: api.readyFile, cwd: api.folder })
