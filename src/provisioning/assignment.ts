@@ -154,9 +154,15 @@ export function createAssigner(needs: AssignmentNeeds) {
     }
   }
 
-  /** What the device has in the hub that it leaves; nothing where it, or the hub, is gone. */
+  /** What the device has in the hub that it leaves; nothing where the device or the hub is gone. */
   async function dataToTake({ takeData, from }: Extract<Plan, { kind: 'move' }>): Promise<DeviceData | undefined> {
-    return takeData ? linkedHubs(from.hub)?.read(from.deviceId) : undefined
+    if (!takeData) return undefined
+    try {
+      return await reachable(from.hub).read(from.deviceId)
+    } catch (thrown) {
+      if (isUnlinked(thrown)) return undefined
+      throw thrown
+    }
   }
 
   function reachable(hub: string): LinkedHub {
@@ -218,6 +224,9 @@ export function createAssigner(needs: AssignmentNeeds) {
     return stored?.value
   }
 }
+
+/** No try will reach such a hub: it is not known here any more. */
+const isUnlinked = (thrown: unknown): boolean => thrown instanceof ServiceError && thrown.code === 400208
 
 const enrollmentGone = ({ kind, id }: AdmittedBy): Failure => ({
   code: kind === 'group' ? 404204 : 404201,

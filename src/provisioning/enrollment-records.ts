@@ -15,8 +15,8 @@ import {
   enrollmentDocument,
   type IndividualEnrollment,
 } from './enrollment-document.ts'
-import { parseEnrollmentQuery } from './enrollment-query.ts'
 import { prefixOf, requireId, sameId, shown, storeId } from './ids.ts'
+import { parseQuery } from './query.ts'
 
 export interface EnrollmentNeeds {
   readonly store: Store
@@ -167,7 +167,7 @@ export function createEnrollmentRecords<T extends IndividualEnrollment | Enrollm
   }
 
   const query: Enrollments['query'] = async (service, specification, page, apiVersion) => {
-    const admits = parseEnrollmentQuery(specification, kind.list)
+    const admits = parseQuery(specification, kind.list)
     const found = await scanPage(() =>
       store.scan(collection, { prefix: prefixOf(service.idScope), limit: page.size, after: page.continuation }),
     )

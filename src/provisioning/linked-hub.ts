@@ -3,7 +3,7 @@ import type { JsonObject } from '../base/json.ts'
 /**
  * The port to a hub that devices are assigned to. `app.ts` fulfils it with the local hub's registry; a remote hub
  * (another Muster, or Azure) fulfils it through its REST API. Every call is idempotent: the registration worker
- * repeats it after a crash.
+ * repeats it after a crash. A hub that is not known any more throws 400208; a fault that may pass throws 429 or 5xx.
  */
 export interface LinkedHub {
   /**

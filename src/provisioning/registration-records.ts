@@ -7,6 +7,7 @@ import type { Caller, ProvisioningService } from '../control/control.ts'
 import type { Store, Stored } from '../store/store.ts'
 import { scanPage } from './enrollment-records.ts'
 import { requireId, shown, storeId } from './ids.ts'
+import { parseQuery } from './query.ts'
 import { type DeviceRegistrationResult, type Registration, serviceState } from './registration-record.ts'
 import { assignments, enrollmentGroups, enrollments, registrations } from './schema.ts'
 
@@ -15,10 +16,15 @@ export interface RegistrationRecords {
   get(service: ProvisioningService, registrationId: string, apiVersion: string): Promise<DeviceRegistrationResult>
   /** The device in the hub stays; its next registration is a first one again (dps.md 8.4). */
   remove(caller: Caller, service: ProvisioningService, registrationId: string, ifMatch: IfMatch): Promise<void>
-  /** Records of the devices that registered through a group, also through one that was deleted; or of one device. */
+  /**
+   * Records of the devices that registered through a group, also through one that was deleted; or of one device.
+   *
+   * @param specification the body: nothing (the az CLI) or `{"query": "*"}` (Node)
+   */
   queryGroup(
     service: ProvisioningService,
     id: string,
+    specification: unknown,
     page: PageRequest,
     apiVersion: string,
   ): Promise<Page<DeviceRegistrationResult>>
@@ -58,15 +64,16 @@ export function createRegistrationRecords({ store, log }: { store: Store; log: L
       throw new ServiceError(409203, 'The registration changes too fast to be deleted. Repeat the request.')
     },
 
-    async queryGroup(service, id, page, apiVersion) {
+    async queryGroup(service, id, specification, page, apiVersion) {
       requireId('enrollmentGroupId', id)
+      const admits = specification === undefined ? () => true : parseQuery(specification, 'registrations')
+      const shownOf = (found: readonly Stored<Registration>[]) => found.map(show(apiVersion)).filter(admits)
       const key = storeId(service.idScope, id)
       const found = await scanPage(() =>
         store.scan(registrations, { index: 'group', equals: key, limit: page.size, after: page.continuation }),
       )
       if (found.items.length > 0 || page.continuation !== undefined) {
-        const items = found.items.map(show(apiVersion))
-        return { items, ...(found.next !== undefined && { continuation: found.next }) }
+        return { items: shownOf(found.items), ...(found.next !== undefined && { continuation: found.next }) }
       }
       const [group, individual, own] = await Promise.all([
         store.get(enrollmentGroups, key),
@@ -76,7 +83,7 @@ export function createRegistrationRecords({ store, log }: { store: Store; log: L
       if (group !== undefined) return { items: [] }
       if (individual === undefined)
         throw new ServiceError(404204, `There is no enrollment group ${shown(id)} in this provisioning service.`)
-      return { items: own === undefined ? [] : [own].map(show(apiVersion)) }
+      return { items: own === undefined ? [] : shownOf([own]) }
     },
   }
 }

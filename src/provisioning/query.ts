@@ -1,10 +1,12 @@
 import { ServiceError } from '../base/errors.ts'
-import { Fields, isObject, type JsonObject } from '../base/json.ts'
+import { Fields, isObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { shown } from './ids.ts'
 
-/** Whether a query's WHERE admits a document. */
-export type Admits = (document: JsonObject) => boolean
+/** Whether a query's WHERE admits a document as it is shown on the wire. */
+export type Admits = (document: object) => boolean
+
+export type QuerySource = 'enrollments' | 'enrollmentGroups' | 'registrations'
 
 const everything: Admits = () => true
 
@@ -19,7 +21,7 @@ const CONDITION =
  *
  * @param source what FROM may name
  */
-export function parseEnrollmentQuery(specification: unknown, source: 'enrollments' | 'enrollmentGroups'): Admits {
+export function parseQuery(specification: unknown, source: QuerySource): Admits {
   const fields = new Fields(specification, 'querySpecification')
   const text = fields.required('query', fields.string('query'))
   if (text.length > limits.enrollmentQueryLength)
@@ -37,7 +39,7 @@ export function parseEnrollmentQuery(specification: unknown, source: 'enrollment
   return (document) => conditions.every((condition) => condition(document))
 }
 
-const EXPECTED = "SELECT * [FROM enrollments | enrollmentGroups] [WHERE member = 'value' [AND …]]"
+const EXPECTED = "SELECT * [FROM enrollments | enrollmentGroups | registrations] [WHERE member = 'value' [AND …]]"
 
 function parseCondition(text: string): Admits {
   const match = CONDITION.exec(text)
