@@ -153,6 +153,8 @@ export interface Shape {
   readonly serial?: Buffer
   readonly from?: number
   readonly until?: number
+  /** Instead of the sequence of the two times. */
+  readonly validity?: Buffer
   /** Complete extensions; none: the member is left out. */
   readonly extensions?: readonly Buffer[]
   readonly digest?: 'sha256' | 'sha384' | 'sha1' | 'md5'
@@ -189,7 +191,7 @@ export function certificate(shape: Shape): Party {
     integer(serial),
     shape.innerAlgorithm ?? algorithm,
     shape.issuerName ?? by?.subject ?? subject,
-    sequence(time(shape.from ?? NOW - YEAR), time(shape.until ?? NOW + YEAR)),
+    shape.validity ?? sequence(time(shape.from ?? NOW - YEAR), time(shape.until ?? NOW + YEAR)),
     subject,
     spkiOf(keys.publicKey),
     shape.uniqueIds ?? [],

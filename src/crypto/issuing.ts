@@ -137,8 +137,11 @@ async function issue(order: Order, profile: Profile): Promise<Issued> {
     throw new CertificateError(`The days of validity must be above 0, found ${days}.`)
   const x509 = await library()
   const keys = await webcrypto.subtle.generateKey(KEYS[keyType], true, ['sign', 'verify'])
-  const name = [{ CN: [subject] }]
+  // Typed, not as text: the library would read a text with quotes or commas as a list of attributes.
+  const name = new x509.Name([{ CN: [{ utf8String: subject }] }])
   const signer = issuer === undefined ? undefined : await signerOf(x509, issuer)
+  if (signer !== undefined && signer.certificate.notAfter <= now)
+    throw new CertificateError(`The authority ${shownName(signer.certificate.subject)} has expired; make a new one.`)
   const notAfter = Math.min(now + days * DAY_MS, signer?.certificate.notAfter ?? Number.POSITIVE_INFINITY)
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),
