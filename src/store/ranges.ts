@@ -6,6 +6,8 @@ import type { Range } from './store.ts'
 export interface Where {
   /** `id`, or the member that the index is on. */
   readonly key: string
+  /** By id, or at one value of an index: then the order is that of ids alone, and SQLite must be told so. */
+  readonly single: boolean
   readonly conditions: readonly string[]
   readonly values: readonly (string | number)[]
 }
@@ -21,17 +23,23 @@ export function whereOf(table: Table, range: Range): Where {
   if (key === undefined) throw new RangeError(`The collection ${table.label} has no index ${index}.`)
   if (prefix !== undefined) throw new RangeError('A prefix is of ids: it cannot be combined with an index.')
   const bounds = boundsOf(key, range)
-  return { key, conditions: [`${key} IS NOT NULL`, ...bounds.conditions], values: bounds.values }
+  return {
+    key,
+    single: range.equals !== undefined,
+    conditions: [`${key} IS NOT NULL`, ...bounds.conditions],
+    values: bounds.values,
+  }
 }
 
 function whereId(range: Range): Where {
   for (const bound of [range.equals, range.from, range.to])
     if (typeof bound === 'number') throw new RangeError('Ids are strings: a number bounds only an index.')
   const { conditions, values } = boundsOf('id', range)
-  if (range.prefix === undefined || range.prefix === '') return { key: 'id', conditions, values }
+  if (range.prefix === undefined || range.prefix === '') return { key: 'id', single: true, conditions, values }
   const end = endOfPrefix(range.prefix)
   return {
     key: 'id',
+    single: true,
     conditions: [...conditions, 'id >= ?', ...(end === undefined ? [] : ['id < ?'])],
     values: [...values, range.prefix, ...(end === undefined ? [] : [end])],
   }
@@ -52,7 +60,7 @@ function boundsOf(key: string, { equals, from, to }: Range): Pick<Where, 'condit
 /** The text of a page of at most `limit` rows [id, version, value], and its values. */
 export function pageSql(
   table: string,
-  { key, conditions, values }: Where,
+  { key, single, conditions, values }: Where,
   after: Place | undefined,
   limit: number,
 ): { sql: string; values: readonly (string | number)[] } {
@@ -60,7 +68,7 @@ export function pageSql(
     const all = [...conditions, ...more]
     return `SELECT ${columns} FROM "${table}"${all.length > 0 ? ` WHERE ${all.join(' AND ')}` : ''} ORDER BY ${order} LIMIT ?`
   }
-  if (key === 'id') {
+  if (single) {
     return after === undefined
       ? { sql: page([], 'id'), values: [...values, limit] }
       : { sql: page(['id > ?'], 'id'), values: [...values, after.id, limit] }

@@ -1,0 +1,102 @@
+import { expect, test } from 'vitest'
+import { TestClock } from '../base/clock.ts'
+import { limits } from '../base/limits.ts'
+import { createGroup } from './group.ts'
+import type { Operation } from './operations.ts'
+
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve))
+
+/** A writer that notes the size of its transactions. */
+function noted(windowMs: number) {
+  const sizes: number[] = []
+  const clock = new TestClock()
+  let sweeps = 0
+  const group = createGroup({
+    writer: {
+      write: (operations) => {
+        sizes.push(operations.length)
+        return operations.map(() => ['done', 1, []])
+      },
+      sweep: () => ++sweeps < 3,
+    },
+    clock,
+    windowMs,
+  })
+  const settled: number[] = []
+  const add = (count: number, operation: Operation = ['release', 'l', 'me']) => {
+    for (let at = 0; at < count; at++) group.add(operation, () => settled.push(settled.length))
+  }
+  return { group, add, sizes, settled, clock, sweeps: () => sweeps }
+}
+
+test('a window of 0 gathers one turn of the event loop', async () => {
+  const { add, sizes, settled } = noted(0)
+  add(3)
+  expect(sizes).toEqual([])
+  await turn()
+  add(2)
+  await turn()
+  expect(sizes).toEqual([3, 2])
+  expect(settled).toHaveLength(5)
+})
+
+test('a lone commit does not wait; those that follow share the next window', async () => {
+  const { add, sizes, clock } = noted(5)
+  add(1)
+  await turn()
+  expect(sizes).toEqual([1])
+  add(1)
+  clock.advance(4)
+  add(2)
+  await turn()
+  expect(sizes).toEqual([1])
+  clock.advance(1)
+  expect(sizes).toEqual([1, 3])
+  clock.advance(100)
+  add(1)
+  await turn()
+  expect(sizes).toEqual([1, 3, 1])
+})
+
+test('a full transaction does not wait for its window, and what does not fit comes next', async () => {
+  const { add, sizes } = noted(5)
+  add(1)
+  await turn()
+  add(limits.storeBatch + 10)
+  await turn()
+  await turn()
+  expect(sizes).toEqual([1, limits.storeBatch, 10])
+})
+
+test('large values fill a transaction too', async () => {
+  const { add, sizes } = noted(0)
+  add(20, ['commit', [], [['c_notes', 'a', 'x'.repeat(512 * 1024)]], [], [], []])
+  await turn()
+  await turn()
+  await turn()
+  await turn()
+  await turn()
+  expect(sizes).toEqual([4, 4, 4, 4, 4])
+})
+
+test('sweeping begins at the start and after a trim, one step a turn', async () => {
+  const { add, sweeps } = noted(0)
+  for (let at = 0; at < 6; at++) await turn()
+  expect(sweeps()).toBe(3)
+  add(1)
+  for (let at = 0; at < 6; at++) await turn()
+  expect(sweeps()).toBe(3)
+  add(1, ['trim', 'l', 1])
+  for (let at = 0; at < 6; at++) await turn()
+  expect(sweeps()).toBe(4)
+})
+
+test('at the end everything that waits is written', () => {
+  const { group, add, sizes, settled, clock } = noted(5)
+  add(limits.storeBatch * 2 + 1)
+  group.end()
+  expect(sizes).toEqual([limits.storeBatch, limits.storeBatch, 1])
+  expect(settled).toHaveLength(limits.storeBatch * 2 + 1)
+  clock.advance(10)
+  expect(sizes).toHaveLength(3)
+})
