@@ -8,6 +8,14 @@ import { authority, device, ecKeys, type Keys, NOW, type Party, rsaKeys } from '
  */
 const ROUNDS = 5
 
+export interface ChainFigure {
+  readonly what: string
+  /** Validations per second of CPU time, the median of the rounds. */
+  readonly perSecondPerCore: number
+  readonly slowest: number
+  readonly fastest: number
+}
+
 interface Scenario {
   readonly title: string
   readonly keys: () => Keys
@@ -65,7 +73,7 @@ function chainsOf({ keys, intermediates, leaves }: Scenario, root: Party, round:
   })
 }
 
-function measure(scenario: Scenario): string {
+function measure(scenario: Scenario): ChainFigure {
   const root = authority('root', { keys: scenario.keys() })
   const others = Array.from({ length: scenario.otherAnchors }, (_, at) => authority(`other root ${at}`))
   const anchors = [...others, root].map(({ der }) => parseCertificate(der))
@@ -84,8 +92,14 @@ function measure(scenario: Scenario): string {
     const { user, system } = process.cpuUsage(start)
     return chains.length / ((user + system) / 1e6)
   }).sort((a, b) => a - b)
-  const median = Math.round(rates[Math.floor(ROUNDS / 2)]!)
-  return `${scenario.title.padEnd(52)} ${median.toLocaleString('en')}/s per core (${Math.round(rates[0]!)}-${Math.round(rates.at(-1)!)})`
+  return {
+    what: scenario.title,
+    perSecondPerCore: Math.round(rates[Math.floor(ROUNDS / 2)]!),
+    slowest: Math.round(rates[0]!),
+    fastest: Math.round(rates.at(-1)!),
+  }
 }
 
-for (const scenario of scenarios) console.log(measure(scenario))
+export const benchChains = (): readonly ChainFigure[] => scenarios.map(measure)
+
+if (import.meta.main) console.table(benchChains())
