@@ -178,6 +178,8 @@ export const limits = {
   messageIdLength: 128,
   modelIdLength: 2_048,
 
+  /** Characters of a hint on the bus; a longer one is lost, as any hint may be. */
+  busHintLength: 64 * 1024,
   /** Every node has re-checked its live sessions against the change sequence at the latest after. */
   sessionRecheckMs: 2_000,
 
