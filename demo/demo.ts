@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Environment } from '../src/cli/environment.ts'
+import type { Environment, Output } from '../src/cli/environment.ts'
 import { type Commands, createCommands } from './commands.ts'
 import type { Device } from './device.ts'
 import { runDevices } from './devices.ts'
@@ -28,33 +28,43 @@ export async function runDemo(
   { stdout, stderr }: Pick<Environment, 'stdout' | 'stderr'>,
 ): Promise<string | undefined> {
   const started = performance.now()
-  const say = (line: string): void => void stdout.write(`${line}\n`)
   const folder = await mkdtemp(join(tmpdir(), 'muster-demo-'))
   const endings: (() => Promise<unknown>)[] = []
   const end = async (): Promise<void> => {
     for (const ending of endings.splice(0).reverse()) await ending()
-    if (options.keep === true) say(`Kept: ${folder}`)
+    if (options.keep === true) stdout.write(`Kept: ${folder}\n`)
     else await rm(folder, { recursive: true, force: true })
   }
-  const interrupted = onInterrupt(end)
+  const interrupt = onInterrupt(end)
+  /** After Ctrl-C everything that is under way fails, and nobody needs to know how. */
+  const unlessInterrupted = (output: Output): Output => ({ write: (text) => interrupt.came() || output.write(text) })
+  const say = (line: string): void => void unlessInterrupted(stdout).write(`${line}\n`)
   try {
     say('Muster demo: one device of each kind, through the unmodified Azure SDKs for Node.')
-    const service = await startService(folder)
-    endings.push(service.stop)
+    const service = await startService(folder, (stop) => endings.push(stop))
     say(`A service of its own listens on ${service.address}, ports 443 (HTTPS) and 8883 (MQTT).`)
-    const commands = createCommands({ folder, readyFile: service.readyFile, say, stderr })
-    const outcomes = await story(commands, service.readyFile, say)
+    const commands = createCommands({
+      folder,
+      readyFile: service.readyFile,
+      say,
+      stderr: unlessInterrupted(stderr),
+    })
+    const outcomes = await story(commands, say, (stop) => endings.push(stop))
     say(`\n${tableOf(outcomes)}`)
     say(`${((performance.now() - started) / 1000).toFixed(1)} s.`)
     return missingOf(outcomes)
   } finally {
-    interrupted.forget()
+    if (interrupt.came()) await interrupt.exit
+    interrupt.forget()
     await end()
   }
 }
 
-async function story(commands: Commands, readyFile: string, say: (line: string) => void): Promise<readonly Outcome[]> {
-  const ready = JSON.parse(await readFile(readyFile, 'utf8')) as { caFile: string }
+async function story(
+  commands: Commands,
+  say: (line: string) => void,
+  started: (stop: () => Promise<void>) => void,
+): Promise<readonly Outcome[]> {
   say('\nCertificates: a root, intermediates below it, devices.')
   await makeCertificates(commands)
   say('\nProof of possession of the root.')
@@ -62,11 +72,9 @@ async function story(commands: Commands, readyFile: string, say: (line: string) 
   say('\nEnrollments.')
   const enrolled = await enroll(commands)
   say('\nDevices: provisioned over HTTPS, connected over MQTT, one message each.')
-  const failures = await runDevices(
-    enrolled.map(({ device }) => device),
-    ready.caFile,
-    say,
-  )
+  const { caFile } = JSON.parse(await readFile(commands.readyFile, 'utf8')) as { caFile: string }
+  const devices = enrolled.map(({ device }) => device)
+  const failures = await runDevices(devices, caFile, say, started)
   say('\nWhat the service has of them: records, registry, twins, log.')
   return readBack(commands, enrolled, failures)
 }
@@ -78,14 +86,27 @@ function missingOf(outcomes: readonly Outcome[]): string | undefined {
   return missing.length === 0 ? undefined : `The demo is incomplete.\n  ${missing.join('\n  ')}`
 }
 
+interface Interrupt {
+  came(): boolean
+  forget(): void
+  /** Never settles: the process ends as soon as everything is cleaned up. */
+  readonly exit: Promise<never>
+}
+
 /** Ctrl-C leaves nothing behind: no process, no folder. */
-function onInterrupt(end: () => Promise<void>): { forget(): void } {
+function onInterrupt(end: () => Promise<void>): Interrupt {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  const stop = (): void => void end().finally(() => process.exit(130))
+  let came = false
+  const stop = (): void => {
+    came = true
+    void end().finally(() => process.exit(130))
+  }
   for (const signal of signals) process.once(signal, stop)
   return {
+    came: () => came,
     forget: () => {
       for (const signal of signals) process.off(signal, stop)
     },
+    exit: new Promise<never>(() => {}),
   }
 }

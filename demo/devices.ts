@@ -9,12 +9,14 @@ const program = fileURLToPath(new URL('device.ts', import.meta.url))
 
 /**
  * Lets the devices live their lives in a process that trusts the service's CA, and tells their story as it comes.
+ * @param started called at once with what ends them before their time
  * @returns why a device failed, by registration ID
  */
 export async function runDevices(
   devices: readonly Device[],
   caFile: string,
   say: (line: string) => void,
+  started: (stop: () => Promise<void>) => void,
 ): Promise<ReadonlyMap<string, string>> {
   const child = spawn(process.execPath, [program], {
     env: { ...process.env, NODE_EXTRA_CA_CERTS: caFile, NODE_NO_WARNINGS: '1' },
@@ -22,6 +24,9 @@ export async function runDevices(
     timeout: DEVICES_MS,
   })
   const exit = once(child, 'exit')
+  started(async () => void child.kill())
+  // A process that ends before it has read is told by what it did not report.
+  child.stdin.on('error', () => {})
   child.stdin.end(JSON.stringify(devices))
   const silent = new Set(devices.map(({ registrationId }) => registrationId))
   const failures = new Map<string, string>()

@@ -90,19 +90,19 @@ async function uploadedIntermediate(commands: Commands, device: MakeDevice): Pro
 
 async function ownKey(commands: Commands, device: MakeDevice): Promise<Enrolled> {
   const tags = { site: 'lisbon', kind: 'meter' }
-  await create(commands, 'enrollment', 'meter-04', tags, '--attestation-type', 'symmetricKey')
+  const attestation = ['--attestation-type', 'symmetricKey', '--show-keys']
+  const key = primaryKey(await create(commands, 'enrollment', 'meter-04', tags, ...attestation))
   return {
     enrollment: 'meter-04',
     attestation: 'symmetric key',
-    device: device('meter-04', { kind: 'symmetricKey', key: await primaryKey(commands, 'enrollment', 'meter-04') }),
+    device: device('meter-04', { kind: 'symmetricKey', key }),
     tags,
   }
 }
 
 async function derivedKey(commands: Commands, device: MakeDevice): Promise<Enrolled> {
   const tags = { site: 'lyon', kind: 'valve' }
-  await create(commands, 'enrollment-group', 'valves', tags)
-  const groupKey = await primaryKey(commands, 'enrollment-group', 'valves')
+  const groupKey = primaryKey(await create(commands, 'enrollment-group', 'valves', tags, '--show-keys'))
   const key = (await commands.musterReading(groupKey, 'derive-key', '--registration-id', 'valve-05')).trim()
   return {
     enrollment: 'valves\n(group)',
@@ -113,19 +113,16 @@ async function derivedKey(commands: Commands, device: MakeDevice): Promise<Enrol
 }
 
 const create = (
-  { muster }: Commands,
+  { json }: Commands,
   kind: 'enrollment' | 'enrollment-group',
   id: string,
   tags: object,
   ...attestation: readonly string[]
-): Promise<string> => muster('dps', kind, 'create', '--eid', id, ...attestation, '--tags', JSON.stringify(tags))
+): Promise<unknown> => json('dps', kind, 'create', '--eid', id, ...attestation, '--tags', JSON.stringify(tags))
 
-async function primaryKey({ json }: Commands, kind: string, id: string): Promise<string> {
-  const { attestation } = (await json('dps', kind, 'show', '--eid', id, '--show-keys')) as {
-    attestation: { symmetricKey: { primaryKey: string } }
-  }
-  return attestation.symmetricKey.primaryKey
-}
+/** Of the document that a create with --show-keys answers with. */
+const primaryKey = (enrollment: unknown): string =>
+  (enrollment as { attestation: { symmetricKey: { primaryKey: string } } }).attestation.symmetricKey.primaryKey
 
 async function x509({ file }: Commands, name: string): Promise<Device['credential']> {
   return {

@@ -16,11 +16,13 @@ const launcher = fileURLToPath(new URL('../bin/muster.js', import.meta.url))
 export interface Service {
   readonly address: string
   readonly readyFile: string
-  stop(): Promise<void>
 }
 
-/** Starts the service in `folder` and waits until every listener accepts. */
-export async function startService(folder: string): Promise<Service> {
+/**
+ * Starts the service in `folder` and waits until every listener accepts.
+ * @param started called at once with what stops it, so that an interrupted start leaves nothing behind
+ */
+export async function startService(folder: string, started: (stop: () => Promise<void>) => void): Promise<Service> {
   const address = await freeAddress()
   const readyFile = join(folder, 'ready.json')
   const flags = ['--data', join(folder, 'data'), '--address', address, '--ready-file', readyFile]
@@ -31,18 +33,18 @@ export async function startService(folder: string): Promise<Service> {
     // Of its own group: Ctrl-C reaches the demo alone, which then stops the service.
     detached: true,
   })
+  started(() => stop(child))
   const complaints: string[] = []
   child.stderr.setEncoding('utf8').on('data', (text: string) => complaints.push(text))
   for (const deadline = Date.now() + START_MS; !existsSync(readyFile); await sleep(20)) {
     const ended = child.exitCode !== null || child.signalCode !== null
     if (!ended && Date.now() < deadline) continue
-    await stop(child)
     throw new Error(
       `Expected "muster up" to be ready within ${START_MS / 1000} s, found it ${ended ? 'ended' : 'still starting'}. ` +
         `It said: ${complaints.join('').trim() || 'nothing'}`,
     )
   }
-  return { address, readyFile, stop: () => stop(child) }
+  return { address, readyFile }
 }
 
 async function stop(child: ChildProcess): Promise<void> {
@@ -78,8 +80,8 @@ async function freeAddress(): Promise<string> {
 const NOT_PERMITTED = [
   'Expected to listen on port 443, found that this user may not: ports below 1024 are reserved here.',
   'The Azure SDK for Node cannot dial any other port over HTTPS. Do one of these, then run the demo again:',
-  '  sudo sysctl net.ipv4.ip_unprivileged_port_start=443        (Linux, until the next boot)',
-  '  sudo setcap cap_net_bind_service=+ep "$(readlink -f "$(command -v node)")"   (Linux, this Node only)',
+  '  sudo sysctl net.ipv4.ip_unprivileged_port_start=443   (Linux, until the next boot)',
+  `  sudo setcap cap_net_bind_service=+ep ${process.execPath}   (Linux, this Node only)`,
   '  run it as root, or in a container',
 ].join('\n')
 
