@@ -27,7 +27,7 @@ export function readyFileOf(
     caFile: folder.caFile,
     idScope,
     management: { url: `http://127.0.0.1:${ports.management}`, tokenFile: folder.managementTokenFile },
-    dps,
+    dps: { hostName: dps.hostName, connectionString: dps.connectionString },
     hubs,
     ports: { https: ports.https, mqtts: ports.mqtts },
   }

@@ -60,8 +60,8 @@ test('no file imports from outside src', () => {
 
 test('time, chance and environment enter through base and the executables only', () => {
   const worldly =
-    /\b(Date\.now\(|new Date\(\)|Math\.random\(|setTimeout\(|setInterval\(|process\.env\b|randomBytes\(|randomUUID\()/
-  const doors = ['base/clock.ts', 'base/random.ts', 'main.ts']
+    /(?<![.\w])(Date\.now\(|new Date\(\)|Math\.random\(|setTimeout\(|setInterval\(|process\.env\b|randomBytes\(|randomUUID\()/
+  const doors = ['base/clock.ts', 'base/random.ts', 'base/log.ts', 'main.ts']
   const wrong = product
     .filter((file) => !doors.includes(file))
     .flatMap((file) =>
@@ -91,9 +91,7 @@ test('files stay small enough to have one reason to change', () => {
   expect(long).toEqual([])
 })
 
-test('no `any`, no silenced checks', () => {
-  const wrong = files.filter((file) =>
-    /(: any\b|<any>|\bas any\b|@ts-ignore|@ts-nocheck|@ts-expect-error)/.test(text(file)),
-  )
-  expect(wrong).toEqual([])
+test('no silenced checks', () => {
+  // Biome refuses `any`; this refuses what would silence the compiler.
+  expect(files.filter((file) => /@ts-(ignore|nocheck|expect-error)/.test(text(file)))).toEqual([])
 })
