@@ -32,11 +32,19 @@ export async function findParents(
     throw new ServiceError(400028, `A device has one parent at most, found ${parentScopes.length} parentScopes.`)
   // A child whose parent was deleted must still be writable with the document that a client read.
   if (parentScopes[0] === current?.[0]) return { parentScopes, expect: [] }
-  return { parentScopes, expect: await climb(store, hub, deviceId, parentScopes[0]!) }
+  return { parentScopes, expect: await climb(store, hub, deviceId, iotEdge, parentScopes[0]!) }
 }
 
 /** Follows the parents up to the top: each must be an Edge device of this hub, at most five, never the device itself. */
-async function climb(store: Store, hub: string, deviceId: string, scope: string): Promise<readonly Expectation[]> {
+async function climb(
+  store: Store,
+  hub: string,
+  deviceId: string,
+  iotEdge: boolean,
+  scope: string,
+): Promise<readonly Expectation[]> {
+  // A leaf below the lowest layer is no layer of its own.
+  const most = iotEdge ? limits.edgeLayers - 1 : limits.edgeLayers
   const expect: Expectation[] = []
   for (let next: string | undefined = scope; next !== undefined; ) {
     const parentId = deviceOfScope(next)
@@ -51,7 +59,7 @@ async function climb(store: Store, hub: string, deviceId: string, scope: string)
     if (parentId === deviceId)
       throw new ServiceError(400028, `The scope ${JSON.stringify(scope)} would make ${deviceId} an ancestor of itself.`)
     expect.push({ in: devices, id, version: parent.version })
-    if (expect.length >= limits.edgeLayers)
+    if (expect.length > most)
       throw new ServiceError(400028, `Edge devices nest ${limits.edgeLayers} layers deep at most.`)
     next = parent.value.parentScopes?.[0]
   }
