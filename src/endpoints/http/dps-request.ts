@@ -15,7 +15,7 @@ import {
 } from '../../control/control.ts'
 import { type Provisioning, requireApiVersion } from '../../provisioning/provisioning.ts'
 import { renderDpsError } from './render.ts'
-import { bodyOf, headerOf, queryOf } from './server.ts'
+import { bodyOf, headerOf, peerOfRequest, queryOf } from './server.ts'
 
 /** What the three DPS faces share: how a request is read and what every answer carries (dps.md 1.4, 6). */
 
@@ -73,6 +73,7 @@ export async function serviceCall(
   const token = headerOf(request, 'authorization')
   const resource = `${host}${pathOf(request)}`
   const caller = control.authorize(policies, serviceHostNames, token, right, resource, dpsRefusals)
+  peerOfRequest(request).proved()
   return { caller, service, apiVersion: apiVersionOf(request) }
 }
 
