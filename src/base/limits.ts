@@ -131,6 +131,8 @@ export const limits = {
   /** Registrations of a node that wait to be assigned; above it, register is told to come back, polls never. */
   assignmentBacklog: 10_000,
   assignmentsAtOnce: 128,
+  /** What the register request had read is used without reading it again within. */
+  assignmentFreshMs: 1_000,
   /** Tries of one assignment when a hub does not answer, and the pause after the first; it doubles. */
   assignmentAttempts: 5,
   assignmentRetryMs: 1_000,

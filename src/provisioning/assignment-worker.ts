@@ -98,7 +98,7 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
     const last = entry.faults + 1 >= limits.assignmentAttempts
     let retryMs: number | undefined
     try {
-      await assign(entry.job, last)
+      await assign(fresh(entry.job), last)
     } catch (thrown) {
       retryMs = faulted(entry, thrown, last)
     }
@@ -112,6 +112,12 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
       entry.job = { id: job.id }
       schedule(entry, retryMs)
     } else entries.delete(job.id)
+  }
+
+  /** What was known when the operation was opened is forgotten where the job had to wait. */
+  function fresh({ id, known }: Job): Job {
+    if (known === undefined || clock.now() - known.record.value.openedAt >= limits.assignmentFreshMs) return { id }
+    return { id, known }
   }
 
   /** The pause before the next try; undefined: none here, the sweep finds the work item again. */
