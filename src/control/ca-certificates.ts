@@ -88,7 +88,7 @@ export function createCertificates(needs: CertificatesNeeds): Certificates {
     },
     get: async (owner, name) => (await held(owner)).entries.get(name.toLowerCase())?.view,
     trusted: async (owner) => (await held(owner)).trusted,
-    put: (owner, name, input, ifMatch) => {
+    put: async (owner, name, input, ifMatch) => {
       const { certificate, isVerified } = readInput(name, input)
       return write(needs, held, owner, name, (all) => {
         const before = all.entries.get(name.toLowerCase())

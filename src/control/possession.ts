@@ -2,7 +2,8 @@ import { isoTime } from '../base/clock.ts'
 import { ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { type Certificate, CertificateError, readCertificates } from '../crypto/certificates.ts'
-import { sameName } from '../crypto/names.ts'
+import { proveSignedBy } from '../crypto/chains.ts'
+import { sameName, shownName } from '../crypto/names.ts'
 import { checkSignature } from '../crypto/signatures.ts'
 
 /** Judges what is uploaded: CA certificates, and the proof that somebody holds a CA's key (attestation-crypto.md B4, B5). */
@@ -16,12 +17,12 @@ export function readCaCertificate(text: string): Certificate {
   if (certificate === undefined || others.length > 0)
     throw refuse('properties.certificate', 'one CA certificate', `${others.length + 1}. Upload each one by itself`)
   const { extensions, version } = certificate
-  if (version < 3 && isSelfSigned(certificate)) return certificate
+  if (version === 1 && isSelfSigned(certificate)) return certificate
   if (extensions.basicConstraints?.ca !== true)
     throw refuse(
       'properties.certificate',
       'a CA certificate (basicConstraints CA:TRUE, or self-signed of version 1)',
-      `${certificate.subject}, which is none`,
+      `${shownName(certificate.subject)}, which is none`,
     )
   if (extensions.keyUsage?.keyCertSign === false)
     throw refuse(
@@ -32,8 +33,10 @@ export function readCaCertificate(text: string): Certificate {
   return certificate
 }
 
+/** An old root may have signed itself with SHA-1: what is trusted is its key, not that signature. */
 const isSelfSigned = (certificate: Certificate): boolean =>
-  sameName(certificate.subjectName, certificate.issuerName) && checkSignature(certificate, certificate) === 'valid'
+  sameName(certificate.subjectName, certificate.issuerName) &&
+  ['valid', 'weak'].includes(checkSignature(certificate, certificate))
 
 /**
  * Proof of possession: a certificate with the code as its CN, signed by the CA's key, valid now. Tools write the chain
@@ -56,35 +59,20 @@ export function readProof(
     throw refuse(
       'certificate',
       'a certificate with the verification code as its subject CN',
-      `the subject ${JSON.stringify(proof.subject.slice(0, 200))}`,
+      `the subject ${shownName(proof.subject)}`,
     )
-  if (!sameName(proof.issuerName, ca.certificate.subjectName))
-    throw refuse(
-      'certificate',
-      `a certificate issued by ${JSON.stringify(ca.certificate.subject)}`,
-      `the issuer ${JSON.stringify(proof.issuer.slice(0, 200))}`,
+  const signed = proveSignedBy(proof, ca.certificate)
+  if (!signed.ok)
+    throw new ServiceError(
+      400004,
+      `certificate must be signed by the key of the CA certificate ${ca.name}. ${signed.detail}`,
     )
-  requireSignature(proof, ca.certificate)
   if (now < proof.notBefore || now > proof.notAfter)
     throw refuse(
       'certificate',
       `valid now (${isoTime(now)})`,
       `one valid from ${isoTime(proof.notBefore)} to ${isoTime(proof.notAfter)}`,
     )
-}
-
-function requireSignature(proof: Certificate, ca: Certificate): void {
-  const verdict = checkSignature(proof, ca)
-  switch (verdict) {
-    case 'valid':
-      return
-    case 'invalid':
-      throw refuse('certificate', "signed by the CA certificate's key", 'a signature of another key')
-    case 'weak':
-      throw refuse('certificate', 'signed with SHA-256 or better', 'a signature with MD5 or SHA-1')
-    case 'unsupported':
-      throw refuse('certificate', 'signed with RSA, ECDSA or EdDSA', 'another kind of signature')
-  }
 }
 
 function read(text: string, member: string): Certificate[] {
