@@ -3,6 +3,7 @@ import { ServiceError } from '../../base/errors.ts'
 import { parseJson } from '../../base/json.ts'
 import { type Caller, type Control, type HubRight, hubRefusals, type IotHub } from '../../control/control.ts'
 import type { Hub } from '../../hub/hub.ts'
+import { decodePercent } from '../../wire/topics.ts'
 import { bodyOf, headerOf, peerOfRequest } from './server.ts'
 
 /** How the hub's REST faces read a request: which hub, who asks, with which right. */
@@ -62,7 +63,7 @@ const ownSpelling = (inToken: string | undefined, inPath: string): string | unde
   inToken?.toLowerCase() === inPath.toLowerCase() ? inPath : inToken
 
 function policyCaller({ control }: HubFaceNeeds, request: FastifyRequest, hub: IotHub, right: HubRight): Caller {
-  const path = decodeURI(request.url.split('?')[0] ?? '')
+  const path = (request.url.split('?')[0] ?? '').split('/').map(decodePercent).join('/')
   const token = headerOf(request, 'authorization')
   const resource = `${hub.hostNames[0]}${path}`
   const caller = control.authorize(hub.policies, hub.hostNames, token, right, resource, hubRefusals)
