@@ -21,6 +21,8 @@ export interface AssignmentWorker {
   dueAt(now: number): number
   /** Takes a job whose work item is durable. One that the node has already replaces what that one knows. */
   accept(job: Job): void
+  /** A device asks for what was opened then and is still assigning: late ones are worked on here, too. */
+  remind(id: string, openedAt: number): void
   /** Whether no more registrations should be opened on this node for now. */
   isFull(): boolean
   start(): void
@@ -159,6 +161,10 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
   return {
     dueAt,
     accept: (job) => accept(job),
+    remind(id, openedAt) {
+      const isLate = clock.now() >= openedAt + assigningMs + limits.assignmentSweepMs
+      if (isLate && !entries.has(id)) accept({ id }, 0)
+    },
     isFull,
     start() {
       // At start everything is taken, due or not: what was being worked on here before the crash falls due later.

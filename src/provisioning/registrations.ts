@@ -6,7 +6,7 @@ import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Control, ProvisioningService } from '../control/control.ts'
 import type { Expectation, Store, Stored } from '../store/store.ts'
-import type { Job } from './assignment.ts'
+import type { AssignmentWorker } from './assignment-worker.ts'
 import type { Attest } from './attestation/attestation.ts'
 import { type Admission, UNAUTHORIZED, type Verdict } from './attestation/verdict.ts'
 import type { Claim, RegisterBody } from './claims.ts'
@@ -33,7 +33,7 @@ export interface RegistrationNeeds {
   readonly log: Log
   readonly control: Pick<Control, 'provisioningServices'>
   readonly attest: Attest
-  readonly worker: { dueAt(now: number): number; accept(job: Job): void; isFull(): boolean }
+  readonly worker: Pick<AssignmentWorker, 'dueAt' | 'accept' | 'remind' | 'isFull'>
   readonly retryAfterSeconds: number
 }
 
@@ -75,7 +75,10 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
       const admission = admit(claim, await judge(found, claim, body))
       requireOneAttestation(claim, body)
       const running = runningOperation(found, admission, body)
-      if (running !== undefined) return assigning(running.operationId)
+      if (running !== undefined) {
+        worker.remind(found.id, running.openedAt)
+        return assigning(running.operationId)
+      }
       const answer = await open(found, claim, admission, body)
       if (answer !== undefined) return answer
     }
