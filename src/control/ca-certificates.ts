@@ -130,11 +130,14 @@ function createHeld(store: Store): ReadHeld {
     for (let attempt = 0; attempt < limits.commitAttempts; attempt++) {
       const known = cached.get(id)
       if (known?.epoch.version === version) return known
+      if (version === 0) {
+        // Nothing was ever uploaded, or the owner was deleted: whoever asks leaves nothing behind here.
+        cached.delete(id)
+        return heldOf(id, 0, [])
+      }
       const { items } = await store.scan(certificates, { prefix: `${id}/`, limit: limits.caCertificates })
       const after = await epochNow()
-      // A deleted owner is forgotten; whoever asks for one that never was leaves nothing behind.
-      if (after === version && version === 0) cached.delete(id)
-      if (after === version && version === 0) return heldOf(id, version, items)
+      // Equal before and after: no commit fell between the reads, so they show one state.
       if (after === version) cached.set(id, heldOf(id, version, items))
       version = after
     }
