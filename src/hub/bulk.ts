@@ -134,14 +134,15 @@ export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; r
 
   return async (caller, hub, body) => {
     const items = parseItems(body)
-    const errors: BulkError[] = []
+    const failed = new Map<Item, BulkError>()
     // In order within a device (its modules need it), side by side otherwise, so that they share the store's commits.
     await Promise.all(
       [...Map.groupBy(items, ({ deviceId }) => deviceId).values()].map(async (ofDevice) => {
         for (const item of ofDevice)
-          await apply(caller, hub, item).catch((thrown: unknown) => void errors.push(bulkError(item, thrown)))
+          await apply(caller, hub, item).catch((thrown: unknown) => void failed.set(item, bulkError(item, thrown)))
       }),
     )
+    const errors = items.flatMap((item) => failed.get(item) ?? [])
     return { isSuccessful: errors.length === 0, errors, warnings: [] }
   }
 }

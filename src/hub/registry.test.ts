@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { deviceToken, hubWorld, operator, PRIMARY, SECONDARY, sasDevice } from '../../tests/support/hub.ts'
+import { deviceToken, hubWorld, operator, PRIMARY, SECONDARY, sasDevice } from '../../tests/support/hub-world.ts'
 import type { Code } from '../base/errors.ts'
 import { parseIfMatch } from '../base/etags.ts'
 import { limits } from '../base/limits.ts'

@@ -11,7 +11,7 @@ import {
   promptBus,
   SECONDARY,
   sasDevice,
-} from '../../tests/support/hub.ts'
+} from '../../tests/support/hub-world.ts'
 import type { Code } from '../base/errors.ts'
 import { parseIfMatch } from '../base/etags.ts'
 import { limits } from '../base/limits.ts'

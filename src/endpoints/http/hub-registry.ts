@@ -12,8 +12,8 @@ export interface HubRegistryNeeds extends HubFaceNeeds {
   readonly log: Log
 }
 
-/** Paths that have operations; the other methods on them are refused as methods, not as paths. */
-const KNOWN = /^\/(devices(\/[^/]+(\/modules(\/[^/]+)?)?)?|statistics\/(devices|service))\/?$/i
+/** Paths that have operations; the other methods on them are refused as methods. `/devices/query` is no device. */
+const KNOWN = /^\/(devices(\/(?!query\/?$)[^/]+(\/modules(\/[^/]+)?)?)?|statistics\/(devices|service))\/?$/i
 
 /** The identity registry over HTTPS (hub-service.md 2): devices, modules, bulk changes, statistics. Any api-version. */
 export const hubRegistry =

@@ -1,0 +1,98 @@
+import { expect, test } from 'vitest'
+import { hubWorld, operator, sasDevice } from '../../tests/support/hub-world.ts'
+import { parseIfMatch } from '../base/etags.ts'
+
+const world = await hubWorld()
+const { hub, iotHub } = world
+const { registry } = hub
+const bulk = (body: unknown) => registry.bulk(operator, iotHub, body)
+const ok = { isSuccessful: true, errors: [], warnings: [] }
+/** What Node sends with every item, deletes included (hub-service.md 2.6). */
+const empty = { type: 'sas', symmetricKey: { primaryKey: '', secondaryKey: '' } }
+const get = (id: string) => registry.getDevice(iotHub, id)
+
+test('create, update and delete as Node sends them', async () => {
+  const ids = Array.from({ length: 100 }, (_, n) => `n${n}`)
+  expect(await bulk(ids.map((id) => ({ id, importMode: 'create', authentication: empty })))).toEqual(ok)
+  expect(
+    await bulk(ids.map((id) => ({ id, importMode: 'Update', authentication: empty, status: 'disabled' }))),
+  ).toEqual(ok)
+  expect((await get('n42')).status).toBe('disabled')
+  expect(await bulk(ids.map((id) => ({ id, importMode: 'Delete', authentication: empty })))).toEqual(ok)
+  await expect(get('n42')).rejects.toMatchObject({ code: 404001 })
+})
+
+test('items fail one by one; the others stay', async () => {
+  await registry.putDevice(operator, iotHub, 'there', {}, parseIfMatch(undefined))
+  const result = await bulk([
+    { id: 'there', importMode: 'create' },
+    { id: 'new', importMode: 'create', tags: { a: 1 }, properties: { desired: { b: 2, $version: 7, $metadata: {} } } },
+    { id: 'absent', importMode: 'update' },
+    { id: 'a/b', importMode: 'create' },
+    { id: 'there', moduleId: 'm', importMode: 'create' },
+    { id: 'absent', moduleId: 'm', importMode: 'create' },
+    { id: 'odd', importMode: 'upsert' },
+    { id: 'scoped', importMode: 'create', deviceScope: 'nowhere' },
+    { id: 'twinless', importMode: 'updateTwin', tags: {} },
+  ])
+  expect(result.isSuccessful).toBe(false)
+  expect(
+    result.errors.map(({ deviceId, moduleId, errorCode, operation }) => [deviceId, moduleId, errorCode, operation]),
+  ).toEqual([
+    ['there', null, 'DeviceAlreadyExists', 'create'],
+    ['absent', null, 'DeviceNotFound', 'update'],
+    ['a/b', null, 'ArgumentInvalid', 'create'],
+    ['absent', 'm', 'DeviceNotFound', 'create'],
+    ['odd', null, 'ArgumentInvalid', 'upsert'],
+    // InvalidDeviceScope is not in the list that C# parses.
+    ['scoped', null, 'ArgumentInvalid', 'create'],
+    ['twinless', null, 'InvalidOperation', 'updateTwin'],
+  ])
+  expect(await hub.twins.read(iotHub, 'new')).toEqual({ tags: { a: 1 }, desired: { b: 2 }, reported: {} })
+  expect((await registry.getModule(operator, iotHub, 'there', 'm')).moduleId).toBe('m')
+})
+
+test('etags of the body count: * matches, a stale one fails that item', async () => {
+  const made = await registry.putDevice(operator, iotHub, 'tagged', sasDevice(), parseIfMatch(undefined))
+  const mode = async (importMode: string, etag?: string) => {
+    const { errors } = await bulk([
+      { id: 'tagged', importMode, ...(etag === undefined ? {} : { eTag: etag }), ...sasDevice() },
+    ])
+    return errors.map(({ errorCode }) => errorCode)
+  }
+  expect(await mode('updateIfMatchETag', made.etag)).toEqual([])
+  expect(await mode('UpdateIfMatchEtag', made.etag)).toEqual(['PreconditionFailed'])
+  expect(await mode('createOrUpdateIfMatchETag', made.etag)).toEqual(['PreconditionFailed'])
+  expect(await mode('updateIfMatchETag')).toEqual(['ArgumentInvalid'])
+  expect(await mode('createOrUpdate')).toEqual([])
+  expect(await mode('deleteIfMatchEtag', made.etag)).toEqual(['PreconditionFailed'])
+  expect(await mode('deleteIfMatchEtag', '*')).toEqual([])
+  expect(await mode('deleteIfMatchEtag', '*')).toEqual(['DeviceNotFound'])
+  expect(await mode('createOrUpdateIfMatchETag', '*')).toEqual([])
+})
+
+test('a device and its modules in one request keep their order', async () => {
+  const items = (importMode: string) => [
+    { id: 'pair', importMode },
+    { id: 'pair', moduleId: 'm1', importMode },
+    { id: 'pair', moduleId: 'm2', importMode },
+  ]
+  expect(await bulk(items('create'))).toEqual(ok)
+  expect(await bulk(items('createOrUpdate'))).toEqual(ok)
+  expect(await bulk(items('update'))).toEqual(ok)
+  expect(await bulk(items('delete').reverse())).toEqual(ok)
+})
+
+test('a request that is malformed as a whole is refused as a whole', async () => {
+  const refused = async (body: unknown, code: number) => expect(bulk(body)).rejects.toMatchObject({ code })
+  await refused({}, 400004)
+  await refused(undefined, 400004)
+  await refused(['x'], 400004)
+  await refused([{ importMode: 'create' }], 400004)
+  await refused([{ id: 'twice' }, { id: 'twice' }], 400011)
+  await refused(
+    Array.from({ length: 101 }, (_, n) => ({ id: `many${n}` })),
+    413002,
+  )
+  await expect(get('twice')).rejects.toMatchObject({ code: 404001 })
+})
