@@ -10,18 +10,10 @@ import {
   signingCertificates,
   symmetricKeys,
 } from '../support/enrollments.ts'
+import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { createPki, deviceCertificate, fullChain, leafOnly, type Pki, withoutRoot } from '../support/pki.ts'
-import {
-  byCertificate,
-  byKey,
-  type Credential,
-  hubOf,
-  provision,
-  registryOf,
-  sdkError,
-  useHub,
-} from '../support/sdk.ts'
+import { byCertificate, byKey, type Credential, provision, registryOf, sdkError, useHub } from '../support/sdk.ts'
 import { type Enrolling, enrolling } from '../support/service-client.ts'
 import { derivedKey } from '../support/tokens.ts'
 

@@ -2,9 +2,10 @@ import type { ProvisioningServiceClient } from 'azure-iot-provisioning-service'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { uploadCa } from '../support/control-plane.ts'
 import { caReferences, clientCertificates, initialTwin, newKey, symmetricKeys } from '../support/enrollments.ts'
+import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { createPki, deviceCertificate } from '../support/pki.ts'
-import { byKey, hubOf, provision, provisioningService, sdkError } from '../support/sdk.ts'
+import { byKey, provision, provisioningService, sdkError } from '../support/sdk.ts'
 import { derivedKey } from '../support/tokens.ts'
 
 let muster: TestMuster

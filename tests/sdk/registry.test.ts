@@ -2,9 +2,10 @@ import azureIothub, { type Registry, type Device as SdkDevice } from 'azure-ioth
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { managed } from '../support/control-plane.ts'
 import { newKey } from '../support/enrollments.ts'
+import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { parseConnectionString } from '../support/rest.ts'
-import { hubOf, registryOf, sdkError } from '../support/sdk.ts'
+import { registryOf, sdkError } from '../support/sdk.ts'
 
 let muster: TestMuster
 let registry: Registry

@@ -2,9 +2,10 @@ import { X509Certificate } from 'node:crypto'
 import azureIotDevice, { type Client } from 'azure-iot-device'
 import type { Device, Registry } from 'azure-iothub'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { deviceCertificate, leafOnly } from '../support/pki.ts'
-import { byCertificate, byKey, type Credential, deviceClient, hubOf, registryOf, sdkError } from '../support/sdk.ts'
+import { byCertificate, byKey, type Credential, deviceClient, registryOf, sdkError } from '../support/sdk.ts'
 
 let muster: TestMuster
 let registry: Registry

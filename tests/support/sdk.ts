@@ -6,6 +6,7 @@ import azureIotProvisioningService, { type ProvisioningServiceClient } from 'azu
 import azureIotSecuritySymmetricKey from 'azure-iot-security-symmetric-key'
 import azureIotSecurityX509 from 'azure-iot-security-x509'
 import azureIothub, { type Registry } from 'azure-iothub'
+import { hubOf } from './hub.ts'
 import type { TestMuster } from './muster.ts'
 import type { ClientCertificate } from './pki.ts'
 
@@ -77,12 +78,6 @@ export const provisioningService = (muster: TestMuster): ProvisioningServiceClie
 
 export const registryOf = (muster: TestMuster): Registry =>
   azureIothub.Registry.fromConnectionString(hubOf(muster).connectionString)
-
-export function hubOf(muster: TestMuster): { readonly hostName: string; readonly connectionString: string } {
-  const [hub] = muster.addresses.hubs
-  if (hub === undefined) throw new Error('A started Muster has a hub.')
-  return hub
-}
 
 /** What an SDK rejected with: its class as the SDK names it, its text, and the service's own answer beside it. */
 export interface SdkError {
