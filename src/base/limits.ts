@@ -157,9 +157,10 @@ export const limits = {
   storePageBytes: 8 * 1024 * 1024,
   /** Rows of one handle that wait for the writer, each 4 KiB of a value counting as one; more are refused as busy. */
   storeWaiting: 50_000,
-  /** Trimmed log entries, and bytes of theirs, that are swept out in one step. */
-  storeSweep: 500,
-  storeSweepBytes: 4 * 1024 * 1024,
+  /** Trimmed log entries, and bytes of theirs, that are swept out in one step, and the pause before the next. */
+  storeSweep: 250,
+  storeSweepBytes: 2 * 1024 * 1024,
+  storeSweepPauseMs: 10,
   /** Logs whose end the writer remembers. */
   storeLogHeads: 10_000,
   // --- hub

@@ -58,6 +58,18 @@ test('a lone commit does not wait; those that follow share the next window', asy
   expect(sizes).toEqual([1, 3, 1])
 })
 
+test('a clock that was set back makes nobody wait longer than a window', async () => {
+  const { add, sizes, clock } = noted(5)
+  clock.advance(1_000_000)
+  add(1)
+  await turn()
+  const now = clock.now()
+  clock.now = () => now - 1_000_000
+  add(1)
+  clock.advance(5)
+  expect(sizes).toEqual([1, 1])
+})
+
 test('a full transaction does not wait for its window, and what does not fit comes next', async () => {
   const { add, sizes } = noted(5)
   add(1)
@@ -79,15 +91,19 @@ test('large values fill a transaction too', async () => {
   expect(sizes).toEqual([4, 4, 4, 4, 4])
 })
 
-test('sweeping begins at the start and after a trim, one step a turn', async () => {
-  const { add, sweeps } = noted(0)
-  for (let at = 0; at < 6; at++) await turn()
+test('sweeping begins at the start and after a trim, a step at a time', async () => {
+  const { add, sweeps, clock } = noted(0)
+  clock.advance(limits.storeSweepPauseMs)
+  expect(sweeps()).toBe(1)
+  clock.advance(limits.storeSweepPauseMs * 10)
   expect(sweeps()).toBe(3)
   add(1)
-  for (let at = 0; at < 6; at++) await turn()
+  await turn()
+  clock.advance(limits.storeSweepPauseMs * 10)
   expect(sweeps()).toBe(3)
   add(1, ['trim', 'l', 1])
-  for (let at = 0; at < 6; at++) await turn()
+  await turn()
+  clock.advance(limits.storeSweepPauseMs * 10)
   expect(sweeps()).toBe(4)
 })
 

@@ -45,6 +45,9 @@ export function createGroup(needs: {
     timer = { cancel: () => clearImmediate(immediate) }
   }
 
+  /** Of the window; never more than one, also when the clock was set back. */
+  const left = (): number => (windowMs > 0 ? Math.min(windowMs, began + windowMs - clock.now()) : 0)
+
   const turn = (): void => {
     timer = undefined
     write()
@@ -69,11 +72,11 @@ export function createGroup(needs: {
     return batch
   }
 
-  /** Between transactions, one step a turn. */
+  /** In small steps with pauses, so that commits hardly notice. */
   const sweep = (): void => {
     if (sweeping || ended) return
     sweeping = true
-    setImmediate(() => {
+    clock.after(limits.storeSweepPauseMs, () => {
       sweeping = false
       if (!ended && writer.sweep()) sweep()
     })
@@ -86,7 +89,7 @@ export function createGroup(needs: {
       const own = weightOf(operation)
       waiting.push({ operation, weight: own, settle })
       weight += own
-      if (timer === undefined) arm(windowMs > 0 ? began + windowMs - clock.now() : 0)
+      if (timer === undefined) arm(left())
       else if (windowMs > 0 && before < limits.storeBatch && weight >= limits.storeBatch) {
         timer.cancel()
         arm(0)
