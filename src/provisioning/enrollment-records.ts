@@ -167,7 +167,7 @@ export function createEnrollmentRecords<T extends IndividualEnrollment | Enrollm
   }
 
   const query: Enrollments['query'] = async (service, specification, page, apiVersion) => {
-    const admits = parseQuery(specification, kind.list)
+    const admits = parseQuery(specification)
     const found = await scanPage(() =>
       store.scan(collection, { prefix: prefixOf(service.idScope), limit: page.size, after: page.continuation }),
     )

@@ -66,7 +66,7 @@ export function createRegistrationRecords({ store, log }: { store: Store; log: L
 
     async queryGroup(service, id, specification, page, apiVersion) {
       requireId('enrollmentGroupId', id)
-      const admits = specification === undefined ? () => true : parseQuery(specification, 'registrations')
+      const admits = specification === undefined ? () => true : parseQuery(specification)
       const shownOf = (found: readonly Stored<Registration>[]) => found.map(show(apiVersion)).filter(admits)
       const key = storeId(service.idScope, id)
       const found = await scanPage(() =>
