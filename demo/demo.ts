@@ -1,4 +1,5 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { mkdtemp, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Environment, Output } from '../src/cli/environment.ts'
@@ -33,7 +34,8 @@ export async function runDemo(
   const end = async (): Promise<void> => {
     for (const ending of endings.splice(0).reverse()) await ending()
     if (options.keep === true) stdout.write(`Kept: ${folder}\n`)
-    else await rm(folder, { recursive: true, force: true })
+    // At once: a command that is under way at a Ctrl-C must not write into the folder while it goes.
+    else rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
   }
   const interrupt = onInterrupt(end)
   /** After Ctrl-C everything that is under way fails, and nobody needs to know how. */
