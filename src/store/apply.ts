@@ -1,3 +1,4 @@
+import { unknownVariant } from '../base/errors.ts'
 import type { Operation, Outcome } from './operations.ts'
 import { rowOf, type Statements } from './statements.ts'
 
@@ -31,6 +32,8 @@ export function apply(writing: Writing, operation: Operation): Outcome {
     case 'release':
       writing.run('DELETE FROM lease WHERE name = ? AND holder = ?').run(operation[1], operation[2])
       return ['done', 0, []]
+    default:
+      return unknownVariant('operation', operation)
   }
 }
 

@@ -4,7 +4,10 @@
  * the writer thread on SQLite. Every adapter runs `store.contract.ts`.
  */
 
-/** A declared collection of JSON documents. Index name -> JSON path of a string or number member (`$.a.b`). */
+/**
+ * A declared collection of JSON documents. Index name -> JSON path of a string or number member (`$.a.b`); documents
+ * where it is absent or null are not in the index.
+ */
 export interface Collection<T> {
   readonly name: string
   readonly indexes: Readonly<Record<string, string>>
@@ -58,6 +61,7 @@ export interface Append {
   readonly log: string
   /** Milliseconds since 1970. */
   readonly time: number
+  /** Must not be changed before the answer. */
   readonly value: Uint8Array
 }
 
@@ -69,6 +73,7 @@ export interface Enqueue {
   readonly value: unknown
 }
 
+/** At most `limits.storeBatch` parts; a document or item is written once. */
 export interface Commit {
   readonly expect?: readonly Expectation[]
   readonly put?: readonly Put[]
@@ -93,7 +98,10 @@ export type CommitResult =
       readonly conflicts: readonly Expectation[]
     }
 
-/** Ordered by (index value, id), or by id where no index is named. Bounds are inclusive `from`, exclusive `to`. */
+/**
+ * Ordered by (index value, id), or by id where no index is named; text by its UTF-8 bytes. Bounds are inclusive `from`,
+ * exclusive `to`, and only meet values of their own type.
+ */
 export interface Range {
   readonly index?: string
   readonly equals?: string | number
@@ -104,6 +112,7 @@ export interface Range {
 }
 
 export interface Scan extends Range {
+  /** Up to `limits.storePage`. A page of large documents may end earlier (`limits.storePageBytes`): trust `next`. */
   readonly limit: number
   /** `next` of the page before. A malformed one is refused with a RangeError. */
   readonly after?: string | undefined
@@ -139,9 +148,12 @@ export interface Store {
   getMany<T>(from: Collection<T>, ids: readonly string[]): Promise<readonly (Stored<T> | undefined)[]>
   scan<T>(from: Collection<T>, scan: Scan): Promise<ScanPage<T>>
   count(from: Collection<unknown>, range?: Range): Promise<number>
-  /** Work items due at `now`, earliest first. */
+  /** Work items due at `now`, earliest first, those of one moment by id; fewer than `limit` where they are large. */
   due<T>(from: Queue<T>, now: number, limit: number): Promise<readonly DueItem<T>[]>
-  /** Entries at `from` and after, in order. Positions start at 0 and have no gaps before trimming. */
+  /**
+   * Entries at `from` and after, in order; fewer than `limit` where they are large, none only at the end. Positions start
+   * at 0 and have no gaps before trimming.
+   */
   read(log: string, from: number, limit: number): Promise<readonly LogEntry[]>
   /** First position still kept, and the one the next entry will get. */
   bounds(log: string): Promise<{ readonly first: number; readonly next: number }>
