@@ -171,7 +171,7 @@ export interface App {
 
 export function createApp(config: Config, world: Partial<World> = {}): App {
   const { clock = systemClock, random = systemRandom, log = silentLog } = world
-  const closers: (() => Promise<void> | void)[] = []
+  const closers: (() => unknown)[] = []
   const told = { caFile: '', managementToken: '' }
   const stop = async (): Promise<void> => {
     for (const close of closers.splice(0).reverse()) await close()
@@ -181,7 +181,7 @@ export function createApp(config: Config, world: Partial<World> = {}): App {
     closers.push(() => folder.close())
     Object.assign(told, { caFile: folder.caFile, managementToken: folder.managementToken })
     const stores = await openStores(folder)
-    closers.push(async () => void (await Promise.all([stores.store.close(), stores.telemetry.close()])))
+    closers.push(() => Promise.all([stores.store.close(), stores.telemetry.close()]))
     const bus = createInProcessBus()
     closers.push(() => bus.close())
     const needs = { clock, random, log, ...stores, bus, config }

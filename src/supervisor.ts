@@ -37,39 +37,40 @@ interface Parts {
  */
 export async function supervise(config: Config, log: Log): Promise<Supervised> {
   const world = { clock: systemClock, random: systemRandom, log }
-  const folder = await openDataFolder(config, world.clock, world.random)
-  const [documents, telemetry] = await Promise.all([
-    startSqliteWriter({ file: folder.documentsFile, schema, windowMs: config.commitWindowMs }),
-    startSqliteWriter({ file: folder.telemetryFile, schema: telemetrySchema, windowMs: config.commitWindowMs }),
-  ])
-  const busName = `muster-${world.random.uuid()}`
-  const threads = createThreads({ config, folder, documents, telemetry, log, clock: world.clock, busName })
-  const stores = await openStores(folder, { documents: documents.connect(), telemetry: telemetry.connect() })
-  const bus = createThreadBus(busName)
-  const [ports, management] = await Promise.all([
-    threads.startFirst(),
-    startManagement({ ...world, ...stores, bus, config, token: folder.managementToken }),
-  ])
-  const addresses = await prepareInstances(management.control, config, { ...ports, management: management.port })
-  threads.startOthers(ports)
-  return {
-    addresses,
-    folder,
-    failed: Promise.race([documents.failed, telemetry.failed]),
-    stop: async () => {
-      await threads.stop()
-      await management.stop()
-      await Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()])
-      await Promise.all([documents.close(), telemetry.close()])
-      folder.close()
-    },
+  const closers: (() => unknown)[] = []
+  const stop = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) await close()
+  }
+  try {
+    const folder = await openDataFolder(config, world.clock, world.random)
+    closers.push(() => folder.close())
+    const [documents, telemetry] = await Promise.all([
+      startSqliteWriter({ file: folder.documentsFile, schema, windowMs: config.commitWindowMs }),
+      startSqliteWriter({ file: folder.telemetryFile, schema: telemetrySchema, windowMs: config.commitWindowMs }),
+    ])
+    closers.push(() => Promise.all([documents.close(), telemetry.close()]))
+    const busName = `muster-${world.random.uuid()}`
+    const threads = createThreads({ config, folder, documents, telemetry, log, clock: world.clock, busName })
+    const stores = await openStores(folder, { documents: documents.connect(), telemetry: telemetry.connect() })
+    const bus = createThreadBus(busName)
+    closers.push(() => Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()]))
+    closers.push(threads.stop)
+    const managing = startManagement({ ...world, ...stores, bus, config, token: folder.managementToken })
+    closers.push(async () => (await managing.catch(() => undefined))?.stop())
+    const [ports, management] = await Promise.all([threads.startFirst(), managing])
+    const addresses = await prepareInstances(management.control, config, { ...ports, management: management.port })
+    threads.startOthers()
+    return { addresses, folder, failed: Promise.race([documents.failed, telemetry.failed]), stop }
+  } catch (error) {
+    await stop()
+    throw error
   }
 }
 
 interface Threads {
   /** Binds the ports; rejects with what the first worker could not do. */
   startFirst(): Promise<DevicePorts>
-  startOthers(ports: DevicePorts): void
+  startOthers(): void
   stop(): Promise<void>
 }
 

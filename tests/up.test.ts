@@ -1,0 +1,99 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type MusterProcess, startProcess } from './support/process.ts'
+import { ask, serviceToken } from './support/raw-client.ts'
+
+// `muster up` as a user runs it: a process of its own, with its worker and writer threads.
+const folder = mkdtempSync(join(tmpdir(), 'muster-up-'))
+const data = join(folder, 'data')
+let muster: MusterProcess
+
+beforeAll(async () => {
+  muster = await startProcess(data)
+}, 40_000)
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+test('the ready file keeps its contract', () => {
+  const { ready } = muster
+  const connection = (policy: string) =>
+    new RegExp(`^HostName=[^;]+;SharedAccessKeyName=${policy};SharedAccessKey=[A-Za-z0-9+/]+=*$`)
+  expect(ready).toEqual({
+    version: expect.stringMatching(/^\d+\.\d+\.\d+/),
+    pid: muster.pid,
+    address: '127.0.0.1',
+    caFile: join(data, 'ca.pem'),
+    idScope: expect.stringMatching(/^0ne[0-9A-F]{8}$/),
+    management: {
+      url: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
+      tokenFile: join(data, 'management-token'),
+    },
+    dps: {
+      hostName: `127.0.0.1:${ready.ports.https}`,
+      connectionString: expect.stringMatching(connection('provisioningserviceowner')),
+    },
+    hubs: [
+      {
+        name: 'muster-hub',
+        hostName: `127.0.0.1:${ready.ports.https}`,
+        connectionString: expect.stringMatching(connection('iothubowner')),
+      },
+    ],
+    ports: { https: expect.any(Number), mqtts: expect.any(Number) },
+  })
+  expect(statSync(join(folder, 'ready.json')).mode & 0o777).toBe(0o600)
+})
+
+test('everything in the data folder is for its owner only', () => {
+  expect(statSync(data).mode & 0o777).toBe(0o700)
+  for (const name of readdirSync(data)) expect([name, statSync(join(data, name)).mode & 0o077]).toEqual([name, 0])
+})
+
+test('both services answer to their connection strings', async () => {
+  const { ready, ca } = muster
+  const target = { host: ready.address, port: ready.ports.https, ca }
+  const enrollments = await ask(target, {
+    method: 'POST',
+    path: '/enrollments/query?api-version=2021-10-01',
+    headers: { authorization: serviceToken(ready.dps.connectionString) },
+    body: { query: 'SELECT *' },
+  })
+  expect([enrollments.status, enrollments.body]).toEqual([200, []])
+  const devices = await ask(target, {
+    method: 'GET',
+    path: '/devices?api-version=2021-04-12',
+    headers: { authorization: serviceToken(ready.hubs[0]!.connectionString) },
+  })
+  expect([devices.status, devices.body]).toEqual([200, []])
+})
+
+test('a data folder has one muster at a time, and the second is told so', () => {
+  const launcher = join(import.meta.dirname, '..', 'bin', 'muster.js')
+  const second = spawnSync(
+    process.execPath,
+    [launcher, 'up', '--data', data, '--https-port', '0', '--mqtts-port', '0'],
+    { encoding: 'utf8', timeout: 20_000 },
+  )
+  expect(second.status).toBe(2)
+  expect(second.stderr).toContain('in use by another muster')
+})
+
+test('an address that is not ours is named with what to do, and the process ends', () => {
+  const launcher = join(import.meta.dirname, '..', 'bin', 'muster.js')
+  const flags = ['--data', join(folder, 'other'), '--https-port', '0', '--mqtts-port', '0', '--address', '203.0.113.9']
+  const second = spawnSync(process.execPath, [launcher, 'up', ...flags], { encoding: 'utf8', timeout: 20_000 })
+  expect(second.stderr).toMatch(/203\.0\.113\.9 is not an address of this machine/)
+  expect(second.status).toBe(1)
+})
+
+test('it stops when it is told to, and keeps its identity over a restart', async () => {
+  const { idScope, dps } = muster.ready
+  expect(await muster.stop()).toBe(0)
+  muster = await startProcess(data)
+  expect(muster.ready.idScope).toBe(idScope)
+  const keyOf = (text: string) => text.split('SharedAccessKey=')[1]
+  expect(keyOf(muster.ready.dps.connectionString)).toBe(keyOf(dps.connectionString))
+  expect(await muster.stop()).toBe(0)
+}, 60_000)
