@@ -101,6 +101,7 @@ export function createTwins({ store, changes, clock, directory }: TwinsNeeds): T
       const twin = await store.get(twins, keyOf(hub.name, { deviceId, moduleId }))
       if (twin === undefined)
         throw moduleId === undefined ? deviceNotFound(deviceId) : moduleNotFound(deviceId, moduleId)
+      session.touch()
       return twinForDevice(twin.value)
     },
 

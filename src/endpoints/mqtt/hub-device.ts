@@ -1,4 +1,4 @@
-import { type Clock, isoTime } from '../../base/clock.ts'
+import type { Clock } from '../../base/clock.ts'
 import { asServiceError, ServiceError } from '../../base/errors.ts'
 import { limits } from '../../base/limits.ts'
 import { type Log, redactText } from '../../base/log.ts'
@@ -8,10 +8,10 @@ import type { Credential } from '../../hub/device-auth.ts'
 import type { Hub } from '../../hub/hub.ts'
 import type { CutReason, Session } from '../../hub/sessions.ts'
 import type { DeviceMessage } from '../../hub/telemetry.ts'
-import type { AfterAck, ConnectAnswer, MqttConnect, MqttFace, MqttPublish, MqttSession } from '../../wire/mqtt.ts'
+import type { ConnectAnswer, MqttConnect, MqttFace, MqttSession } from '../../wire/mqtt.ts'
 import type { Peer } from '../../wire/peer.ts'
-import { answerTopic } from '../../wire/topics.ts'
 import { asWill, isGranted, readPublication, type TopicOwner, TWIN_ANSWERS, withRetain } from './hub-topics.ts'
+import { createTwinRequests } from './hub-twin-requests.ts'
 import { type HubUsername, parseHubUsername } from './hub-username.ts'
 
 export interface HubDeviceNeeds {
@@ -103,76 +103,16 @@ function createFace(
   will: DeviceMessage | undefined,
 ): MqttFace {
   const { identity } = session
-  const { twins, telemetry } = needs.hub
+  const { telemetry } = needs.hub
   const granted = new Set<string>()
-
-  const answer = (rid: string | undefined, status: number, body: string, version?: number): AfterAck => ({
-    afterAck: () => {
-      if (rid === undefined || !granted.has(TWIN_ANSWERS)) return
-      const topic = answerTopic(`$iothub/twin/res/${status}/`, rid, version === undefined ? {} : { $version: version })
-      // QoS 0 satisfies every SDK, those that subscribed with QoS 1 too (hub-device.md 2.5).
-      void connection.publish(topic, body, 0)
-    },
-  })
-
-  /** Node takes an error without a body for success (hub-device.md 0.2). */
-  const refuse = (rid: string | undefined, thrown: unknown): AfterAck => {
-    const error = asServiceError(thrown)
-    const trackingId = needs.random.uuid()
-    const line = { trackingId, deviceId: identity.deviceId, moduleId: identity.moduleId, code: error.code }
-    if (error.status >= 500) needs.log.error({ ...line, err: error.cause }, 'twin request failed')
-    else needs.log.info({ ...line, reason: error.message }, 'twin request refused')
-    const body = {
-      errorCode: error.code,
-      trackingId,
-      message: error.message,
-      info: {},
-      timestampUtc: isoTime(needs.clock.now()),
-    }
-    return answer(rid, error.status, JSON.stringify(body))
-  }
-
-  async function patchReported(rid: string | undefined, sent: string | undefined, payload: Buffer): Promise<AfterAck> {
-    try {
-      const version = await twins.patchReported(session, payload, readVersion(sent))
-      return answer(rid, 204, '', version)
-    } catch (thrown) {
-      return refuse(rid, thrown)
-    }
-  }
-
-  async function readTwin(rid: string | undefined): Promise<AfterAck> {
-    try {
-      return answer(rid, 200, JSON.stringify(await twins.getForDevice(session)))
-    } catch (thrown) {
-      return refuse(rid, thrown)
-    }
-  }
-
-  async function publish(message: MqttPublish): Promise<AfterAck | undefined> {
-    const publication = readPublication(identity, message.topic)
-    switch (publication?.kind) {
-      case 'telemetry':
-        await telemetry.send(session, { ...withRetain(publication.properties, message), body: message.payload })
-        return undefined
-      case 'twin-get':
-        return readTwin(publication.rid)
-      case 'twin-patch':
-        return patchReported(publication.rid, publication.version, message.payload)
-      case 'method-answer':
-        // No method was invoked, so this is a late answer: those are taken and forgotten (hub-device.md 2.6).
-        return void (await session.confirm())
-      case undefined:
-        throw new ServiceError(400003, `${identity.deviceId} published to a topic that is not one of its own.`)
-    }
-  }
+  const twin = createTwinRequests(needs, session, connection, () => granted.has(TWIN_ANSWERS))
 
   return {
     async subscribe(filters) {
       await session.confirm()
       return filters.map(({ topic, qos }) => {
-        const known = granted.has(topic)
-        if (!isGranted(identity, topic) || (!known && granted.size >= limits.mqttSubscriptions)) return 128
+        const room = granted.has(topic) || granted.size < limits.mqttSubscriptions
+        if (!room || !isGranted(identity, topic)) return 128
         granted.add(topic)
         return qos === 0 ? 0 : 1
       })
@@ -182,7 +122,22 @@ function createFace(
       for (const filter of filters) granted.delete(filter)
     },
 
-    publish,
+    async publish(message) {
+      const publication = readPublication(identity, message.topic)
+      switch (publication?.kind) {
+        case 'telemetry':
+          return telemetry.send(session, { ...withRetain(publication.properties, message), body: message.payload })
+        case 'twin-get':
+          return twin.get(publication.rid)
+        case 'twin-patch':
+          return twin.patchReported(publication.rid, publication.version, message.payload)
+        case 'method-answer':
+          // No method was invoked, so this is a late answer: those are taken and forgotten (hub-device.md 2.6).
+          return session.confirm()
+        case undefined:
+          throw new ServiceError(400003, `${identity.deviceId} published to a topic that is not one of its own.`)
+      }
+    },
 
     ended(how) {
       if (how !== 'lost' || will === undefined) return session.end()
@@ -195,11 +150,4 @@ function createFace(
         .finally(() => session.end())
     },
   }
-}
-
-/** Java may say which version it takes for current. */
-function readVersion(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined
-  if (/^\d{1,15}$/.test(text)) return Number(text)
-  throw new ServiceError(400004, `$version must be a whole number, found ${JSON.stringify(text.slice(0, 40))}.`)
 }

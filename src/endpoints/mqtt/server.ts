@@ -47,7 +47,7 @@ async function connect(
   peer: Peer,
 ): Promise<ConnectAnswer> {
   if (!isProvisioning(packet)) return connectHubDevice(needs, packet, session, peer)
-  needs.log.warn(
+  needs.log.info(
     { remote: peer.address, client: packet.clientId },
     'a device wants to register over MQTT, which this release does not offer: let it register over HTTPS',
   )
