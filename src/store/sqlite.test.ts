@@ -94,8 +94,12 @@ test('two writers on one file agree on versions and positions', async () => {
     results.push(
       ...(await Promise.all(
         stores.flatMap((store) =>
+          // One round with documents alone: a position taken twice would be noticed by the file, a version would not.
           ['a', 'b'].map((id) =>
-            store.commit({ put: [note(id)], append: [{ log: 'l', time: 1, value: Buffer.from('x') }] }),
+            store.commit({
+              put: [note(id)],
+              append: round % 2 === 0 ? [] : [{ log: 'l', time: 1, value: Buffer.from('x') }],
+            }),
           ),
         ),
       )),
@@ -103,7 +107,7 @@ test('two writers on one file agree on versions and positions', async () => {
   const all = (of: 'versions' | 'positions') =>
     results.flatMap((each) => (each.ok ? each[of] : [])).toSorted((a, b) => a - b)
   expect(all('versions')).toEqual(Array.from({ length: 80 }, (_, at) => at + 1))
-  expect(all('positions')).toEqual(Array.from({ length: 80 }, (_, at) => at))
+  expect(all('positions')).toEqual(Array.from({ length: 40 }, (_, at) => at))
 })
 
 test('a commit sent when the writer thread has been closed is refused, and so is one after', async () => {
