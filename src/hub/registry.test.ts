@@ -355,6 +355,26 @@ test('a module made while its device is deleted is not left behind', async () =>
   }
 })
 
+test('a device that is deleted just before its module is committed takes the module with it', async () => {
+  await put('pulled', {})
+  let pulled = false
+  const node = await world.node('slow', {
+    store: {
+      ...store,
+      commit: async (change) => {
+        if (!pulled && change.put?.some(({ collection }) => collection === modules)) {
+          pulled = true
+          await registry.removeDevice(operator, iotHub, 'pulled', any)
+        }
+        return store.commit(change)
+      },
+    },
+  })
+  await expect(node.registry.putModule(operator, iotHub, 'pulled', 'm', {}, absent)).rejects.toEqual(refusal(404001))
+  for (const collection of [modules, moduleLists, twins])
+    expect(await store.count(collection, { prefix: 'hub1/pulled' })).toBe(0)
+})
+
 test("a device's own credentials reach its own modules, a module's only itself", async () => {
   await put('own', {})
   await put('other', {})

@@ -11,10 +11,12 @@ import {
   promptBus,
   SECONDARY,
   sasDevice,
+  type WatchedSession,
 } from '../../tests/support/hub-world.ts'
 import type { Code } from '../base/errors.ts'
 import { parseIfMatch } from '../base/etags.ts'
 import { limits } from '../base/limits.ts'
+import type { Store } from '../store/store.ts'
 import { CHANGES_LOG } from './changes.ts'
 import type { Hub } from './hub.ts'
 import { directory } from './records.ts'
@@ -200,6 +202,43 @@ test('what changed between authentication and opening is noticed by the opening 
   await expect(openSession(world.hub, identity)).rejects.toEqual(refusal(401003))
   await world.hub.registry.removeDevice(operator, world.iotHub, 'd1', any)
   await expect(openSession(world.hub, identity)).rejects.toEqual(refusal(404001))
+})
+
+/** A node whose store lets something happen around the commit that opens a session. */
+async function interrupted(world: HubWorld, when: 'before' | 'after', happen: () => Promise<unknown>): Promise<Hub> {
+  const commit: Store['commit'] = async (change) => {
+    const opens = change.put?.some(({ collection }) => collection === directory) === true
+    if (opens && when === 'before') await happen()
+    const result = await world.store.commit(change)
+    if (opens && when === 'after') await happen()
+    return result
+  }
+  return world.node('interrupted', { store: { ...world.store, commit } })
+}
+
+test('a device that is disabled while its session opens is not let in', async () => {
+  const world = await hubWorld()
+  const identity = await identityOf(world, 'd1')
+  const node = await interrupted(world, 'before', () =>
+    world.hub.registry.putDevice(operator, world.iotHub, 'd1', sasDevice({ status: 'disabled' }), any),
+  )
+  await expect(openSession(node, identity)).rejects.toEqual(refusal(401003))
+})
+
+test('a change that was taken up between the opening commit and its answer is not missed', async () => {
+  const world = await hubWorld()
+  const identity = await identityOf(world, 'd1')
+  const bystander = await identityOf(world, 'd2')
+  let armed = false
+  let others: WatchedSession | undefined
+  const node = await interrupted(world, 'after', async () => {
+    if (!armed) return
+    await world.hub.registry.putDevice(operator, world.iotHub, 'd1', sasDevice({ status: 'disabled' }), any)
+    await others?.session.confirm()
+  })
+  others = await openSession(node, bystander)
+  armed = true
+  await expect(openSession(node, identity)).rejects.toEqual(refusal(401003))
 })
 
 test('openings and changes race: whoever is left open is one that would be let in', async () => {

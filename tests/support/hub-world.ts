@@ -38,8 +38,8 @@ export interface HubWorld {
   readonly control: Control
   readonly iotHub: IotHub
   readonly hub: Hub
-  /** Another process over the same stores. */
-  node(name: string, bus?: Bus): Promise<Hub>
+  /** Another process over the same documents, or over a store that does something in between. */
+  node(name: string, its?: { readonly bus?: Bus; readonly store?: Store }): Promise<Hub>
 }
 
 /** A started hub node on stores of its own, with one hub named `hub1` that answers to `hub1.example`. */
@@ -54,8 +54,8 @@ export async function hubWorld({ bus = deafBus, seed = 1 }: { bus?: Bus; seed?: 
   const control = createControl({ store, clock, random, log: silentLog })
   await control.hubs.put(operator, 'hub1', { hostNames: ['hub1.example'] }, { kind: 'absent' })
   const iotHub = (await control.hubs.get('hub1'))!
-  const node = async (name: string, its: Bus = bus): Promise<Hub> => {
-    const hub = createHub({ store, telemetry, bus: its, clock, random, log: silentLog, control, node: name })
+  const node: HubWorld['node'] = async (name, its) => {
+    const hub = createHub({ store, telemetry, bus, clock, random, log: silentLog, control, node: name, ...its })
     await hub.start()
     return hub
   }
