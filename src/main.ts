@@ -3,6 +3,12 @@ import { enableCompileCache } from 'node:module'
 // Before anything else is loaded: the second start of a version reads its compiled code from the cache.
 enableCompileCache()
 
+// A reader that went away (`muster … | head`) is no fault of the command.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit()
+  throw error
+})
+
 const { run } = await import('./cli/program.ts')
 
 process.exitCode = await run(process.argv.slice(2), {

@@ -1,4 +1,4 @@
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { type MessagePort, parentPort } from 'node:worker_threads'
 import { openStores, startNode } from './app.ts'
 import { systemClock } from './base/clock.ts'
 import { createLog } from './base/log.ts'
@@ -24,23 +24,40 @@ export type ThreadReport =
   | { readonly kind: 'listening'; readonly ports: DevicePorts }
   | { readonly kind: 'failed'; readonly message: string }
 
-const { config, files, tls, busName, index, documents, telemetry } = workerData as ThreadData
 const report = (message: ThreadReport): void => parentPort?.postMessage(message)
 
-try {
+async function begin({
+  config,
+  files,
+  tls,
+  busName,
+  index,
+  documents,
+  telemetry,
+}: ThreadData): Promise<() => Promise<void>> {
   const stores = await openStores(files, { documents, telemetry })
   const bus = createThreadBus(busName)
   const log = createLog(config.logLevel).child({ thread: index })
   const world = { clock: systemClock, random: systemRandom, log }
   const node = await startNode({ ...world, ...stores, bus, config, tls, reusePort: true })
-  parentPort?.on('message', () => {
-    void node
-      .stop()
-      .then(() => Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()]))
-      .finally(() => parentPort?.close())
-  })
   report({ kind: 'listening', ports: node.ports })
-} catch (error) {
-  report({ kind: 'failed', message: error instanceof Error ? error.message : String(error) })
-  parentPort?.close()
+  return async () => {
+    await node.stop()
+    await Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()])
+  }
 }
+
+// The first message begins, the second ends; it may come before the node has begun.
+let running: Promise<() => Promise<void>> | undefined
+parentPort?.on('message', (message: ThreadData | 'stop') => {
+  if (message !== 'stop') {
+    running = begin(message)
+    running.catch((error: unknown) => {
+      report({ kind: 'failed', message: error instanceof Error ? error.message : String(error) })
+      process.exit()
+    })
+    return
+  }
+  const ended = running?.then((stop) => stop()) ?? Promise.resolve()
+  ended.catch(() => {}).finally(() => process.exit())
+})

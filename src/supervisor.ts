@@ -20,13 +20,11 @@ export interface Supervised {
   stop(): Promise<void>
 }
 
+/** What a worker thread works with. */
 interface Parts {
-  readonly config: Config
   readonly folder: DataFolder
   readonly documents: SqliteWriterThread
   readonly telemetry: SqliteWriterThread
-  readonly log: Log
-  readonly clock: Clock
   readonly busName: string
 }
 
@@ -41,6 +39,8 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
   const stop = async (): Promise<void> => {
     for (const close of closers.splice(0).reverse()) await close()
   }
+  const threads = createThreads(config, log, world.clock)
+  closers.push(threads.stop)
   try {
     const folder = await openDataFolder(config, world.clock, world.random)
     closers.push(() => folder.close())
@@ -50,14 +50,15 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
     ])
     closers.push(() => Promise.all([documents.close(), telemetry.close()]))
     const busName = `muster-${world.random.uuid()}`
-    const threads = createThreads({ config, folder, documents, telemetry, log, clock: world.clock, busName })
     const stores = await openStores(folder, { documents: documents.connect(), telemetry: telemetry.connect() })
     const bus = createThreadBus(busName)
     closers.push(() => Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()]))
-    closers.push(threads.stop)
     const managing = startManagement({ ...world, ...stores, bus, config, token: folder.managementToken })
     closers.push(async () => (await managing.catch(() => undefined))?.stop())
-    const [ports, management] = await Promise.all([threads.startFirst(), managing])
+    const [ports, management] = await Promise.all([
+      threads.startFirst({ folder, documents, telemetry, busName }),
+      managing,
+    ])
     const addresses = await prepareInstances(management.control, config, { ...ports, management: management.port })
     threads.startOthers()
     return { addresses, folder, failed: Promise.race([documents.failed, telemetry.failed]), stop }
@@ -69,22 +70,23 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
 
 interface Threads {
   /** Binds the ports; rejects with what the first worker could not do. */
-  startFirst(): Promise<DevicePorts>
+  startFirst(parts: Parts): Promise<DevicePorts>
   startOthers(): void
   stop(): Promise<void>
 }
 
 /** The worker threads: as many as configured, each replaced when it dies. */
-function createThreads(parts: Parts): Threads {
-  const { config, log, clock } = parts
+function createThreads(config: Config, log: Log, clock: Clock): Threads {
   const count = config.threads === 0 ? availableParallelism() : config.threads
   const running = new Map<number, Worker>()
-  let bound: DevicePorts | undefined
+  let bound: { readonly ports: DevicePorts; readonly parts: Parts } | undefined
   let stopping = false
+  // Loads its code while the data folder and the stores are being opened.
+  const first = spawnThread()
+  running.set(0, first)
 
-  const start = (index: number): Promise<DevicePorts> => {
+  const begin = (index: number, worker: Worker, parts: Parts, ports: DevicePorts): Promise<DevicePorts> => {
     const { promise, resolve, reject } = Promise.withResolvers<DevicePorts>()
-    const worker = spawnNode(parts, index, bound ?? config.ports)
     running.set(index, worker)
     worker.on('message', (report: ThreadReport) => {
       if (report.kind === 'listening') resolve(report.ports)
@@ -97,54 +99,54 @@ function createThreads(parts: Parts): Threads {
     worker.on('exit', () => {
       running.delete(index)
       reject(new Error(`Worker thread ${index} ended before it was listening.`))
-      if (!stopping && bound !== undefined) clock.after(limits.threadRestartMs, () => replace(index))
+      if (!stopping && bound !== undefined) clock.after(limits.threadRestartMs, () => start(index))
     })
+    sendParts(worker, index, config, ports, parts)
     return promise
   }
-  const replace = (index: number): void => {
-    if (stopping) return
-    log.warn({ thread: index }, 'a worker thread is replaced')
-    start(index).catch((error: unknown) => log.error({ thread: index, cause: error }, 'a worker thread did not start'))
+  const start = (index: number): void => {
+    if (stopping || bound === undefined) return
+    begin(index, spawnThread(), bound.parts, bound.ports).catch((cause: unknown) =>
+      log.error({ thread: index, cause }, 'a worker thread did not start'),
+    )
   }
   return {
-    startFirst: async () => {
-      bound = await start(0)
-      return bound
+    startFirst: async (parts) => {
+      const ports = await begin(0, first, parts, config.ports)
+      bound = { ports, parts }
+      return ports
     },
     startOthers: () => {
-      for (let index = 1; index < count; index++)
-        start(index).catch((cause: unknown) => log.error({ thread: index, cause }, 'a worker thread did not start'))
+      for (let index = 1; index < count; index++) start(index)
     },
     stop: async () => {
       stopping = true
-      await Promise.all([...running.values()].map(stopWorker))
+      await Promise.all([...running.values()].map(stopThread))
     },
   }
 }
 
-function spawnNode(parts: Parts, index: number, ports: DevicePorts): Worker {
+/** tsc does not rewrite worker URLs: the ending is this file's own (.ts in a checkout, .js in a release). */
+const spawnThread = (): Worker => new Worker(new URL(`./node-thread${import.meta.url.slice(-3)}`, import.meta.url))
+
+function sendParts(worker: Worker, index: number, config: Config, ports: DevicePorts, parts: Parts): void {
   const documents = parts.documents.connect()
   const telemetry = parts.telemetry.connect()
-  const { config, folder, busName } = parts
-  const { documentsFile, telemetryFile, tls } = folder
+  const { documentsFile, telemetryFile, tls } = parts.folder
   const data: ThreadData = {
     config: { ...config, ports: { ...config.ports, ...ports } },
     files: { documentsFile, telemetryFile },
     tls,
-    busName,
+    busName: parts.busName,
     index,
     documents,
     telemetry,
   }
   const transferList: MessagePort[] = [documents, telemetry]
-  // tsc does not rewrite worker URLs: the ending is this file's own (.ts in a checkout, .js in a release).
-  return new Worker(new URL(`./node-thread${import.meta.url.slice(-3)}`, import.meta.url), {
-    workerData: data,
-    transferList,
-  })
+  worker.postMessage(data, transferList)
 }
 
-async function stopWorker(worker: Worker): Promise<void> {
+async function stopThread(worker: Worker): Promise<void> {
   const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
   worker.postMessage('stop')
   await ended
