@@ -1,7 +1,6 @@
-import { enableCompileCache } from 'node:module'
+import { useCompileCache } from './compile-cache.ts'
 
-// Before anything else is loaded: the second start of a version reads its compiled code from the cache.
-enableCompileCache()
+useCompileCache()
 
 // A reader that went away (`muster … | head`) is no fault of the command.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

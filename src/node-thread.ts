@@ -1,63 +1,8 @@
-import { type MessagePort, parentPort } from 'node:worker_threads'
-import { openStores, startNode } from './app.ts'
-import { systemClock } from './base/clock.ts'
-import { createLog } from './base/log.ts'
-import { systemRandom } from './base/random.ts'
-import { createThreadBus } from './bus/threads.ts'
-import type { Config } from './config.ts'
-import type { DevicePorts } from './instances.ts'
-import type { TlsMaterial } from './wire/listener.ts'
+import { useCompileCache } from './compile-cache.ts'
 
-/** What the supervisor gives a worker thread. */
-export interface ThreadData {
-  readonly config: Config
-  readonly files: { readonly documentsFile: string; readonly telemetryFile: string }
-  readonly tls: TlsMaterial
-  readonly busName: string
-  readonly index: number
-  readonly documents: MessagePort
-  readonly telemetry: MessagePort
-}
+// Entry of a worker thread. Dynamic import: static ones are compiled before the cache is there.
+useCompileCache()
 
-/** What a worker thread tells the supervisor. */
-export type ThreadReport =
-  | { readonly kind: 'listening'; readonly ports: DevicePorts }
-  | { readonly kind: 'failed'; readonly message: string }
+const { serveAsWorker } = await import('./node-worker.ts')
 
-const report = (message: ThreadReport): void => parentPort?.postMessage(message)
-
-async function begin({
-  config,
-  files,
-  tls,
-  busName,
-  index,
-  documents,
-  telemetry,
-}: ThreadData): Promise<() => Promise<void>> {
-  const stores = await openStores(files, { documents, telemetry })
-  const bus = createThreadBus(busName)
-  const log = createLog(config.logLevel).child({ thread: index })
-  const world = { clock: systemClock, random: systemRandom, log }
-  const node = await startNode({ ...world, ...stores, bus, config, tls, reusePort: true })
-  report({ kind: 'listening', ports: node.ports })
-  return async () => {
-    await node.stop()
-    await Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()])
-  }
-}
-
-// The first message begins, the second ends; it may come before the node has begun.
-let running: Promise<() => Promise<void>> | undefined
-parentPort?.on('message', (message: ThreadData | 'stop') => {
-  if (message !== 'stop') {
-    running = begin(message)
-    running.catch((error: unknown) => {
-      report({ kind: 'failed', message: error instanceof Error ? error.message : String(error) })
-      process.exit()
-    })
-    return
-  }
-  const ended = running?.then((stop) => stop()) ?? Promise.resolve()
-  ended.catch(() => {}).finally(() => process.exit())
-})
+serveAsWorker()

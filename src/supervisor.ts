@@ -9,7 +9,7 @@ import { createThreadBus } from './bus/threads.ts'
 import type { Config } from './config.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { type Addresses, type DevicePorts, prepareInstances } from './instances.ts'
-import type { ThreadData, ThreadReport } from './node-thread.ts'
+import type { ThreadData, ThreadReport } from './node-worker.ts'
 import { type SqliteWriterThread, startSqliteWriter } from './store/sqlite.ts'
 
 export interface Supervised {

@@ -31,6 +31,8 @@ async function up(flags: Record<string, string | string[] | undefined>, environm
   const service = await supervise(config, log).catch((error: unknown) => {
     throw startError(error)
   })
+  // Before anybody is told that it runs: whoever reads the ready file may stop it at once.
+  const stopped = stopSignal()
   const ready = readyFileOf(service.addresses, service.folder)
   const file = flags['readyFile'] === undefined ? undefined : absolute(String(flags['readyFile']))
   // The data folder's own copy is what other commands look for by themselves.
@@ -40,7 +42,7 @@ async function up(flags: Record<string, string | string[] | undefined>, environm
     writeReadyFile(file, ready)
   }
   environment.stdout.write(greeting(ready, config.dataFolder, config.hostNames))
-  const ended = await Promise.race([stopSignal(), service.failed])
+  const ended = await Promise.race([stopped, service.failed])
   if (ended instanceof Error) throw new CommandError(exitCodes.refused, `The store failed: ${ended.message}`)
   environment.stdout.write('Stopping.\n')
   await service.stop()
