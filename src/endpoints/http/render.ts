@@ -78,6 +78,8 @@ function fromFramework(thrown: unknown): ServiceError | undefined {
       return new ServiceError(400004, 'The body is not as long as Content-Length says.', { cause: thrown })
     case 'FST_ERR_BAD_URL':
       return new ServiceError(400004, 'The path holds a malformed percent-encoding.', { cause: thrown })
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return new ServiceError(400004, 'A segment of the path is longer than any id may be.', { cause: thrown })
     default:
       return statusCode === 400 ? new ServiceError(400000, 'The request is malformed.', { cause: thrown }) : undefined
   }

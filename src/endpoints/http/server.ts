@@ -7,7 +7,7 @@ import { limits } from '../../base/limits.ts'
 import type { Log } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import { type Peer, peerOf } from '../../wire/listener.ts'
-import { renderDpsError, renderHubError } from './render.ts'
+import { type Render, renderDpsError, renderHubError } from './render.ts'
 
 /** One face of the HTTP endpoint: registers its routes and its error handler on an instance of its own. */
 export type Routes = (app: FastifyInstance) => void
@@ -34,6 +34,8 @@ const HUB_PATH = /^\/(devices|twins|statistics|jobs|configurations|digitaltwins|
  * (bounded, kept as bytes) -> the face's handler -> render. Faces throw ServiceError; nothing else makes an error body.
  */
 export async function createHttpEndpoint(needs: HttpNeeds, faces: readonly Routes[]): Promise<HttpEndpoint> {
+  /** Of the service that the path belongs to, where no face has taken the request. */
+  const renderFor = ({ url }: FastifyRequest): Render => (HUB_PATH.test(url) ? renderHubError : renderDpsError)(needs)
   const app = fastify({
     logger: false,
     genReqId: () => needs.random.uuid(),
@@ -45,16 +47,13 @@ export async function createHttpEndpoint(needs: HttpNeeds, faces: readonly Route
     routerOptions: { caseSensitive: false, ignoreTrailingSlash: true, maxParamLength: 1024 },
     exposeHeadRoutes: false,
     frameworkErrors: (error, request, reply) => {
-      void renderDpsError(needs)(error, request, reply)
+      void renderFor(request)(error, request, reply)
     },
     serverFactory: (handler) => createPlainServer(handler),
   })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
-  app.setNotFoundHandler((request, reply) => {
-    const render = HUB_PATH.test(request.url) ? renderHubError : renderDpsError
-    return render(needs)(notFound(request), request, reply)
-  })
+  app.setNotFoundHandler((request, reply) => renderFor(request)(notFound(request), request, reply))
   app.setErrorHandler(renderDpsError(needs))
   app.addHook('onResponse', async (request, reply) => {
     const { method, url, id } = request
