@@ -106,9 +106,9 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
   }
   const start = (index: number): void => {
     if (stopping || bound === undefined) return
-    begin(index, spawnThread(), bound.parts, bound.ports).catch((cause: unknown) =>
-      log.error({ thread: index, cause }, 'a worker thread did not start'),
-    )
+    begin(index, spawnThread(), bound.parts, bound.ports).catch((cause: unknown) => {
+      if (!stopping) log.error({ thread: index, cause }, 'a worker thread did not start')
+    })
   }
   return {
     startFirst: async (parts) => {

@@ -22,11 +22,14 @@ const redact = {
   censor: '[redacted]',
 }
 
+/** Errors in full: message, code, stack, cause. */
+const serializers = { cause: pino.stdSerializers.errWithCause, error: pino.stdSerializers.errWithCause }
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 
 /** A log that writes JSON lines to `destination` (default: standard error) and never a secret. */
 export function createLog(level: LogLevel, destination?: { write(line: string): void }): Log {
-  const options = { level, redact, base: {}, timestamp: () => `,"time":"${new Date().toISOString()}"` }
+  const options = { level, redact, serializers, base: {}, timestamp: () => `,"time":"${new Date().toISOString()}"` }
   return destination === undefined ? pino(options, pino.destination({ fd: 2, sync: true })) : pino(options, destination)
 }
 
