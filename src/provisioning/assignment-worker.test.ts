@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { settled } from '../../tests/support/provisioning.ts'
+import { settled, until } from '../../tests/support/provisioning.ts'
 import { temporaryStore } from '../../tests/support/store.ts'
 import { TestClock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
@@ -98,7 +98,7 @@ test('at start everything is taken over, later only what is overdue', async () =
   await settled()
   expect(calls.map(({ job }) => job.id)).toEqual(['s/mine'])
   const [item] = await store.due(assignments, Number.MAX_SAFE_INTEGER, 10)
-  expect(item?.dueAt).toBe(now + limits.assignmentGraceMs)
+  expect(item).toMatchObject({ id: 's/mine', dueAt: now + limits.assignmentGraceMs + 1 })
   for (let at = 0; at < limits.assignmentGraceMs / limits.assignmentSweepMs; at++) {
     clock.advance(limits.assignmentSweepMs)
     await settled()
@@ -108,6 +108,21 @@ test('at start everything is taken over, later only what is overdue', async () =
   await settled()
   expect(calls.map(({ job }) => job.id)).toEqual(['s/mine', 's/of-another-node'])
   calls.map(({ end }) => end())
+  await made.stop()
+})
+
+test('at start everything is taken, however much it is', async () => {
+  const { made, store, clock, calls } = await worker()
+  const ids = Array.from({ length: 3 * limits.assignmentSweep + 1 }, (_, at) => `s/${at}`)
+  await Promise.all(ids.map((id) => store.commit(enqueue(made.dueAt(clock.now()), id))))
+  made.start()
+  await until(() => calls.length === limits.assignmentsAtOnce)
+  for (let done = 0; done < ids.length; done++) {
+    await until(() => calls.length > done)
+    calls[done]!.end()
+  }
+  expect(new Set(calls.map(({ job }) => job.id)).size).toBe(ids.length)
+  expect(calls).toHaveLength(ids.length)
   await made.stop()
 })
 

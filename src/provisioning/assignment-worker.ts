@@ -134,18 +134,20 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
   async function sweep(horizon: number): Promise<void> {
     while (!stopped && !isFull()) {
       const due = await store.due(assignments, horizon, limits.assignmentSweep)
-      const taken = await Promise.all(due.filter(({ id }) => !entries.has(id)).map(takeOver))
+      const found = due.filter(({ id }) => !entries.has(id))
+      const taken = await Promise.all(found.map((item) => takeOver(item, horizon)))
       // A full page of which nothing could be taken is somebody else's; what stands behind it waits for its turn.
       if (due.length < limits.assignmentSweep || !taken.includes(true)) return
     }
   }
 
-  /** Moving the item first means that of several nodes only one works on it. */
-  async function takeOver({ id, version, dueAt }: DueItem<Record<string, never>>): Promise<boolean> {
+  /** Moving the item first, beyond the horizon, means that of several nodes only one works on it. */
+  async function takeOver({ id, version, dueAt }: DueItem<Record<string, never>>, horizon: number): Promise<boolean> {
     const now = clock.now()
+    const later = Math.max(now + limits.assignmentGraceMs, horizon + 1)
     const { ok } = await store.commit({
       expect: [{ in: assignments, id, version }],
-      enqueue: [{ queue: assignments, id, dueAt: Math.max(dueAt, now + limits.assignmentGraceMs), value: {} }],
+      enqueue: [{ queue: assignments, id, dueAt: later, value: {} }],
     })
     if (ok) accept({ id }, dueAt - limits.assignmentGraceMs - now)
     return ok

@@ -98,7 +98,7 @@ export function createEnrollmentRecords<T extends IndividualEnrollment | Enrollm
   const put: Enrollments['put'] = async (caller, service, id, document, { ifMatch, apiVersion }) => {
     requireId(idName, id)
     const key = storeId(service.idScope, id)
-    return settle(service, async () => {
+    const written = await settle(service, async () => {
       const stored = await store.get(collection, key)
       requireWritable(stored, ifMatch)
       const context = { id, service, apiVersion, stored: stored?.value, now: clock.now(), random }
@@ -118,6 +118,8 @@ export function createEnrollmentRecords<T extends IndividualEnrollment | Enrollm
         },
       }
     })
+    const [more] = await kind.shownWith([key], apiVersion)
+    return { ...written, ...more }
 
     function requireWritable(stored: Stored<T> | undefined, wanted: IfMatch): void {
       if (stored === undefined) {

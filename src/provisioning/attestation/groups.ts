@@ -6,7 +6,7 @@ import { Lru } from '../../crypto/lru.ts'
 import type { Store } from '../../store/store.ts'
 import { filled, type X509Attestation } from '../attestation-document.ts'
 import type { EnrollmentGroup } from '../enrollment-document.ts'
-import { prefixOf } from '../ids.ts'
+import { prefixOf, sameId } from '../ids.ts'
 import { enrollmentGroups, groupEpochs } from '../schema.ts'
 
 /** The enrollment groups of one service as attestation needs them, with the certificates it trusts. */
@@ -82,6 +82,8 @@ function thumbprintsOf({ x509 }: X509Attestation, { certificates }: TrustedCerti
   const references = filled(x509.caReferences)
   return [
     ...filled(x509.signingCertificates).map(({ info }) => info.sha256Thumbprint),
-    ...certificates.filter(({ name }) => references.includes(name)).map(({ certificate }) => certificate.sha256),
+    ...certificates
+      .filter(({ name }) => references.some((each) => sameId(each, name)))
+      .map(({ certificate }) => certificate.sha256),
   ]
 }
