@@ -2,12 +2,12 @@ import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
-import { connect as connectTcp, createServer as createTcpServer, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
+import { connect as connectTcp, createServer as createTcpServer, type Socket, Server as TcpServer } from 'node:net'
+import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
-import { afterEach, beforeAll, expect, test } from 'vitest'
+import { afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { systemClock, TestClock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { silentLog } from '../base/log.ts'
@@ -189,6 +189,14 @@ test('TLS 1.1 is refused', async () => {
   ).rejects.toThrow()
 })
 
+const hasIPv6 = Object.values(networkInterfaces()).some((each) => each?.some(({ address }) => address === '::1'))
+
+test.skipIf(!hasIPv6)('an IPv4 peer of a dual-stack listener keeps its own form', async () => {
+  const { port, served } = await start({ address: '::' })
+  await client(port)
+  expect(served[0]?.peer.address).toBe('127.0.0.1')
+})
+
 test('new server certificates are used for new connections, old ones go on', async () => {
   const { port, reload } = await start()
   const before = await client(port)
@@ -314,6 +322,17 @@ test('a taken port is told with what to do', async () => {
     `127.0.0.1 port ${port} is in use by another program. Stop that program or choose another port; 0 takes any free one.`,
   )
   taken.close()
+})
+
+test('a port that needs a right is told with what to do', async () => {
+  const listening = vi.spyOn(TcpServer.prototype, 'listen').mockImplementationOnce(function (this: TcpServer) {
+    const refused = Object.assign(new Error('listen EACCES: permission denied'), { code: 'EACCES' })
+    process.nextTick(() => this.emit('error', refused))
+    return this
+  })
+  const failure = expect(start({ port: 443 })).rejects
+  await failure.toThrow('This user may not listen on 127.0.0.1 port 443. Allow ports below 1024 with "sudo sysctl')
+  listening.mockRestore()
 })
 
 test('an address that is not ours is told with what to do', async () => {

@@ -177,17 +177,19 @@ export class Connection implements MqttSession, MqttConnection {
 
   async #connect(connect: MqttConnect): Promise<void> {
     this.#state = 'connecting'
-    let answer: ConnectAnswer
     try {
-      answer = await this.#needs.connect(connect, this)
+      this.#answer(connect, await this.#needs.connect(connect, this))
     } catch (error) {
       this.#needs.log.error({ remote: this.#needs.remote, err: error }, 'MQTT connect failed')
       // 3, "server unavailable": SDKs try again (hub-device.md 1.8).
-      return this.#refuse(3, 'an internal error occurred')
+      this.#refuse(3, 'an internal error occurred')
     }
-    if ('refuse' in answer) return this.#refuse(answer.refuse, 'the face refused it')
+  }
+
+  #answer(connect: MqttConnect, answer: ConnectAnswer): void {
+    if ('refuse' in answer) return void this.#refuse(answer.refuse, 'the face refused it')
     this.#face = answer.face
-    if (this.#state !== 'connecting') return this.#tellEnd()
+    if (this.#state !== 'connecting') return void this.#tellEnd()
     this.#clientId = connect.clientId
     this.#state = 'connected'
     this.#outbox.open(connack(0, answer.sessionPresent === true))

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { bench, connectPacket, gate, publishPacket, settle } from '../../tests/wire-engine/device.ts'
 import { ServiceError } from '../base/errors.ts'
 import { createLog } from '../base/log.ts'
-import type { AfterAck, MqttConnect } from './mqtt.ts'
+import type { AfterAck, ConnectAnswer, MqttConnect } from './mqtt.ts'
 
 const commands = (packets: readonly { cmd: string }[]): string[] => packets.map(({ cmd }) => cmd)
 
@@ -80,6 +80,13 @@ test('a fault while judging CONNECT is answered with 3 and logged', async () => 
   expect(received).toMatchObject([{ cmd: 'connack', returnCode: 3 }])
   expect(closed()).toBe(true)
   expect(lines.join()).toContain('broken face')
+})
+
+test('an answer that is none is a fault of that connection only', async () => {
+  const { connect, received, closed } = bench({ answer: () => undefined as unknown as ConnectAnswer })
+  await connect()
+  expect(received).toMatchObject([{ cmd: 'connack', returnCode: 3 }])
+  expect(closed()).toBe(true)
 })
 
 test('PUBACK follows the commit, never precedes it', async () => {
@@ -160,7 +167,7 @@ test('SUBACK carries the grants in order; only granted filters are told as subsc
   })
   await settle()
   expect(received.slice(1)).toMatchObject([{ cmd: 'suback', messageId: 5, granted: [0, 128, 1] }])
-  expect(face.subscribed_).toEqual(['$iothub/twin/res/#', 'devices/d1/messages/devicebound/#'])
+  expect(face.confirmed).toEqual(['$iothub/twin/res/#', 'devices/d1/messages/devicebound/#'])
 })
 
 test('nothing that follows a SUBSCRIBE is worked on before its SUBACK', async () => {

@@ -22,8 +22,8 @@ export const rememberPeer = (socket: object, peer: Peer): void => {
 
 /**
  * The client's certificates as it presented them, or undefined if there are more than `limits` allow.
- * Call it ONCE per connection: the second `getPeerX509Certificate()` returns the leaf without issuers and spoils
- * `getPeerCertificate(true)` as well (attestation-crypto.md B2, trap 1).
+ * Call it ONCE per connection: in older versions of Node the second `getPeerX509Certificate()` returns the leaf without
+ * issuers and spoils `getPeerCertificate(true)` as well (attestation-crypto.md B2, trap 1; not so in 26.10.0).
  */
 export function presentedChain(socket: TLSSocket): Buffer[] | undefined {
   const chain: Buffer[] = []

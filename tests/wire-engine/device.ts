@@ -20,7 +20,7 @@ export async function settle(): Promise<void> {
 /** What a face was asked, and the keys to its answers. */
 export interface RecordedFace extends MqttFace {
   readonly published: MqttPublish[]
-  readonly subscribed_: string[]
+  readonly confirmed: string[]
   readonly unsubscribed: string[]
   readonly endings: string[]
 }
@@ -29,11 +29,11 @@ export interface RecordedFace extends MqttFace {
 export function recordingFace(overrides: Partial<MqttFace> = {}): RecordedFace {
   const face: RecordedFace = {
     published: [],
-    subscribed_: [],
+    confirmed: [],
     unsubscribed: [],
     endings: [],
     subscribe: async (filters) => filters.map(({ qos }) => (qos === 0 ? 0 : 1)),
-    subscribed: (filters) => void face.subscribed_.push(...filters),
+    subscribed: (filters) => void face.confirmed.push(...filters),
     unsubscribe: async (filters) => void face.unsubscribed.push(...filters),
     publish: async (message) => void face.published.push(message),
     ended: (how) => void face.endings.push(how),
