@@ -80,7 +80,14 @@ function fromFramework(thrown: unknown): ServiceError | undefined {
       return new ServiceError(400004, 'The path holds a malformed percent-encoding.', { cause: thrown })
     case 'FST_ERR_MAX_PARAM_LENGTH':
       return new ServiceError(400004, 'A segment of the path is longer than any id may be.', { cause: thrown })
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new ServiceError(415000, 'The Content-Type header is malformed; expected application/json.', {
+        cause: thrown,
+      })
     default:
-      return statusCode === 400 ? new ServiceError(400000, 'The request is malformed.', { cause: thrown }) : undefined
+      // Whatever else the framework refuses is the sender's fault, never ours.
+      return typeof code === 'string' && code.startsWith('FST_') && Number(statusCode) < 500
+        ? new ServiceError(400000, 'The request is malformed.', { cause: thrown })
+        : undefined
   }
 }
