@@ -57,6 +57,9 @@ interface Current {
  * A run that lost the race against a newer operation of the same device may have written older credentials to the hub
  * after the newer one; it therefore looks again and applies what is recorded now, until it ends with nothing changed.
  *
+ * Where the allocation changes after a hub made the device and before the record says so, the device stays in that hub
+ * unused: deleting what is not known to be ours would be worse.
+ *
  * Answers when nothing is left to do. Throws when a hub or the store does not answer; with `last`, a hub that does not
  * answer makes the registration fail instead.
  */
@@ -181,13 +184,11 @@ export function createAssigner(needs: AssignmentNeeds) {
     for (const old of leftover) {
       if (old === hub) continue
       try {
-        const linked = linkedHubs(old)
-        if (linked === undefined)
-          log.warn({ deviceId, hub: old }, 'the hub of a moved device cannot be reached any more')
-        else await linked.remove(deviceId)
+        await reachable(old).remove(deviceId)
       } catch (thrown) {
-        if (!last) throw thrown
+        if (!last && !isUnlinked(thrown)) throw thrown
         log.warn({ deviceId, hub: old, reason: asServiceError(thrown).message }, 'a moved device stays in its old hub')
+        if (isUnlinked(thrown)) continue
         remaining.push(old)
       }
     }
