@@ -112,7 +112,7 @@ function readBody(
   status: number,
   header: (name: string) => string | undefined,
 ): { text: string; length: number } | undefined {
-  if (status === 204 || status === 304) return { text: '', length: 0 }
+  if (status < 200 || status === 204 || status === 304) return { text: '', length: 0 }
   if (header('transfer-encoding') !== undefined) throw new Error('Chunked answers are not expected: bodies are known.')
   const length = Number(header('content-length') ?? 0)
   if (rest.length < length) return undefined

@@ -240,6 +240,31 @@ describe('the daemon of IoT Edge 1.1', () => {
   })
 })
 
+describe('every spelling of the resource in a device’s token', () => {
+  const deviceId = 'Odd#1%2Fx'
+  const twice = encodeURIComponent(deviceId)
+  const path = `/devices/${twice}/modules`
+
+  test.for([
+    ['raw (C)', () => `${hostName}/devices/${deviceId}`],
+    ['the id encoded, raw slashes (Java)', () => `${hostName}/devices/${twice}`],
+    ['encoded as a whole (Node, Python)', () => encodeURIComponent(`${hostName}/devices/${deviceId}`)],
+    ['the id encoded twice (C#)', () => encodeURIComponent(`${hostName}/devices/${twice}`)],
+    ['in lower case (identityd)', () => `${hostName}/devices/${deviceId}`.toLowerCase()],
+    ['without the port', () => `${hostName.split(':')[0]}/devices/${deviceId}`],
+  ] as const)('%s', async ([, sr]) => {
+    const found = await hub('GET', `/devices/${twice}?${SERVICE}`)
+    if (found.status === 404)
+      succeeded(
+        await hub('PUT', `/devices/${twice}?${SERVICE}`, { body: { deviceId, capabilities: { iotEdge: true } } }),
+      )
+    const device = succeeded(await hub('GET', `/devices/${twice}?${SERVICE}`))
+    const { primaryKey } = (device['authentication'] as { symmetricKey: Keys }).symmetricKey
+    const token = (): string => sasToken({ sr: sr(), key: primaryKey, se: unixNow() + 30 })
+    expect(modules(await send({ token }, 'GET', path))).toHaveLength(2)
+  })
+})
+
 describe('how far a device’s own credentials reach', () => {
   test('its own modules, and nothing else', async () => {
     const { primaryKey } = await edgeDevice('edge-own')
