@@ -3,6 +3,7 @@ import azureIotDevice from 'azure-iot-device'
 import azureIotDeviceMqtt from 'azure-iot-device-mqtt'
 import type { Device, Registry } from 'azure-iothub'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { managed } from '../support/control-plane.ts'
 import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
@@ -23,7 +24,7 @@ beforeAll(async () => {
   pki = await createPki('Hub')
   await uploadHubCa('hub-root', pki)
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 const uploadHubCa = async (name: string, { root }: Pki, isVerified = true): Promise<void> => {
   const certificate = Buffer.from(root.certificate).toString('base64')

@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Issued } from '../../src/crypto/issuing.ts'
+import { stopClean } from '../support/clean-stop.ts'
 import { managed, uploadCa } from '../support/control-plane.ts'
 import {
   caReferences,
@@ -38,7 +39,7 @@ beforeAll(async () => {
   await dps.enrollGroup('line', { ...signingCertificates(line.first.certificate), initialTwin })
   await dps.enrollGroup('keys', { ...symmetricKeys(...groupKeys), initialTwin })
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 /** Registers, then lives: assigned where and as whom it should be, connected, one message sent, the first twin read. */
 async function expectAssigned(

@@ -1,5 +1,6 @@
 import type { ProvisioningServiceClient } from 'azure-iot-provisioning-service'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { uploadCa } from '../support/control-plane.ts'
 import { caReferences, clientCertificates, initialTwin, newKey, symmetricKeys } from '../support/enrollments.ts'
 import { hubOf } from '../support/hub.ts'
@@ -18,7 +19,7 @@ beforeAll(async () => {
   })
   client = provisioningService(muster)
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 /** Types that the package does not export. */
 type IndividualEnrollment = Awaited<ReturnType<ProvisioningServiceClient['getIndividualEnrollment']>>['responseBody']

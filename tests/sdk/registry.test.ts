@@ -1,5 +1,6 @@
 import azureIothub, { type Registry, type Device as SdkDevice } from 'azure-iothub'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { managed } from '../support/control-plane.ts'
 import { newKey } from '../support/enrollments.ts'
 import { hubOf } from '../support/hub.ts'
@@ -14,7 +15,7 @@ beforeAll(async () => {
   muster = await startMuster({ standardPorts: true })
   registry = registryOf(muster)
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 type DeviceInfo = Parameters<Registry['create']>[0]
 /** The SDK passes on members that its type does not know. */

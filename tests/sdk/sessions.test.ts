@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import azureIotDevice, { type Client } from 'azure-iot-device'
 import type { Device, Registry } from 'azure-iothub'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { deviceCertificate, leafOnly } from '../support/pki.ts'
@@ -14,7 +15,7 @@ beforeAll(async () => {
   muster = await startMuster({ standardPorts: true })
   registry = registryOf(muster)
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 const create = async (deviceId: string): Promise<Device> => (await registry.create({ deviceId })).responseBody
 const get = async (deviceId: string): Promise<Device> => (await registry.get(deviceId)).responseBody

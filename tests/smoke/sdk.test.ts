@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { uploadCa } from '../support/control-plane.ts'
 import {
   caReferences,
@@ -28,7 +29,7 @@ beforeAll(async () => {
   })
   dps = enrolling(muster)
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 async function live(registrationId: string, credential: Credential): Promise<void> {
   const { assignedHub, deviceId } = await provision(muster, { registrationId, credential })

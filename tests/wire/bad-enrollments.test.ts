@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { clientCertificates, newKey } from '../support/enrollments.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { deviceCertificate } from '../support/pki.ts'
@@ -17,7 +18,7 @@ beforeAll(async () => {
   dps = restOf(muster, muster.addresses.dps.connectionString)
   certificate = (await deviceCertificate('bad')).certificate
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 const VERSION = 'api-version=2021-10-01'
 

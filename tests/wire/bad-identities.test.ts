@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { codes } from '../../src/base/errors.ts'
+import { stopClean } from '../support/clean-stop.ts'
 import { newKey } from '../support/enrollments.ts'
 import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
@@ -17,7 +18,7 @@ beforeAll(async () => {
   hub = restOf(muster, hubOf(muster).connectionString)
   succeeded(await hub('PUT', `/devices/parent?${VERSION}`, { body: { deviceId: 'parent' } }))
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 const VERSION = 'api-version=2021-04-12'
 

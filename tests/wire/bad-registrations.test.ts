@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { newKey, symmetricKeys } from '../support/enrollments.ts'
 import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
@@ -24,7 +25,7 @@ beforeAll(async () => {
   const sr = `${muster.addresses.idScope}/registrations/bad`
   device = signedRest(muster, 'global.example.net', () => sasToken({ sr, key, se: unixNow() + 60 }))
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 const SERVICE = 'api-version=2021-10-01'
 const path = (tail: string): string => `/${muster.addresses.idScope}/registrations/${tail}`

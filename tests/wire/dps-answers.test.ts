@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { managed, uploadCa } from '../support/control-plane.ts'
 import { caReferences, clientCertificates, newKey, symmetricKeys } from '../support/enrollments.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
@@ -25,7 +26,7 @@ beforeAll(async () => {
   await uploadCa(muster, 'answers', pki.root.certificate)
   await dps.enrollGroup('answers', caReferences('answers'))
 })
-afterAll(() => Promise.all([muster.stop(), slow.stop()]))
+afterAll(() => Promise.all([stopClean(muster), stopClean(slow)]))
 
 const HOST = 'dps.example.net'
 

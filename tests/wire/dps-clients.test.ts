@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { uploadCa } from '../support/control-plane.ts'
 import { caReferences, clientCertificates, newKey, symmetricKeys } from '../support/enrollments.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
@@ -17,7 +18,7 @@ beforeAll(async () => {
   muster = await startMuster()
   dps = enrolling(muster)
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 const target = (credential?: RawTarget['credential']): RawTarget => ({
   address: muster.addresses.address,

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { uploadCa } from '../support/control-plane.ts'
 import { caReferences, clientCertificates, newKey, signingCertificates, symmetricKeys } from '../support/enrollments.ts'
 import { hubOf } from '../support/hub.ts'
@@ -20,7 +21,7 @@ beforeAll(async () => {
   dps = enrolling(muster)
   hub = restOf(muster, hubOf(muster).connectionString)
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 type Certificate = NonNullable<RawTarget['credential']>
 

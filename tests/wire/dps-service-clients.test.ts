@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { clientCertificates, newKey, symmetricKeys } from '../support/enrollments.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { deviceCertificate } from '../support/pki.ts'
@@ -13,7 +14,7 @@ let muster: TestMuster
 beforeAll(async () => {
   muster = await startMuster()
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 interface Client {
   readonly apiVersion: string

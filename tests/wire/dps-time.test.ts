@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Clock, systemClock } from '../../src/base/clock.ts'
+import { stopClean } from '../support/clean-stop.ts'
 import { uploadCa } from '../support/control-plane.ts'
 import { caReferences, newKey, symmetricKeys } from '../support/enrollments.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
@@ -23,7 +24,7 @@ beforeAll(async () => {
   muster = await startMuster({ world: { clock } })
   dps = enrolling(muster)
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 test('one token of 30 seconds, made for register, is good for every poll of its operation', async () => {
   aheadMs = 0

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { exchangeRaw, type RawAnswer, requestText } from '../support/raw-https.ts'
@@ -12,7 +13,7 @@ let muster: TestMuster
 beforeAll(async () => {
   muster = await startMuster()
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 interface Client {
   readonly apiVersion: string

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { clientCertificates } from '../support/enrollments.ts'
 import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
@@ -22,7 +23,7 @@ beforeAll(async () => {
   hub = restOf(muster, hubOf(muster).connectionString)
   dps = enrolling(muster)
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 const SERVICE = 'api-version=2021-04-12'
 const VERSION = 'api-version=2017-11-08-preview'

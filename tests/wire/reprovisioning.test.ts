@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { managed } from '../support/control-plane.ts'
 import { newKey, symmetricKeys } from '../support/enrollments.ts'
 import { hubOf } from '../support/hub.ts'
@@ -39,7 +40,7 @@ beforeAll(async () => {
     },
   })
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 interface State {
   readonly status: string

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import tls from 'node:tls'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { newKey, symmetricKeys } from '../support/enrollments.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { connectRaw, exchangeRaw, type RawTarget, requestText } from '../support/raw-https.ts'
@@ -21,7 +22,7 @@ beforeAll(async () => {
   await enrolling(muster).enroll('plain', symmetricKeys(key, newKey()))
   authorization = dpsTokens['python']?.(idScope, 'plain', key, unixNow()) ?? ''
 })
-afterAll(() => muster.stop())
+afterAll(() => stopClean(muster))
 
 async function handshake(
   options: tls.ConnectionOptions,
