@@ -46,6 +46,32 @@ async function expectUnauthorized(deviceId: string, credential: Credential): Pro
   })
 }
 
+interface LoggedEvent {
+  readonly position: number
+  readonly deviceId: string
+  readonly systemProperties: Record<string, unknown>
+  readonly properties: Record<string, unknown>
+  readonly body: string
+}
+
+/** What the hub's telemetry log holds of a device, in order: one device's messages stand in one partition. */
+async function eventsOf(deviceId: string): Promise<LoggedEvent[]> {
+  const path = '/muster/hubs/muster-hub/partitions'
+  const { partitionIds } = (await managed(muster, 'GET', path)) as { partitionIds: string[] }
+  const found: LoggedEvent[] = []
+  for (const id of partitionIds)
+    for (let from = 0; ; ) {
+      const page = (await managed(muster, 'GET', `${path}/${id}/events?from=${from}`)) as {
+        next: number
+        events: LoggedEvent[]
+      }
+      found.push(...page.events.filter((event) => event.deviceId === deviceId))
+      if (page.events.length === 0) break
+      from = page.next
+    }
+  return found
+}
+
 describe('keys', () => {
   test('primary and secondary; an id of the special characters that a connection string carries', async () => {
     const deviceId = "Device-:.%_*?!(),=@$'1"
@@ -71,6 +97,17 @@ describe('keys', () => {
     const results = await Promise.all(messages.map((message) => client.sendEvent(message)))
     expect(results).toHaveLength(300)
     await client.sendEvent(new azureIotDevice.Message(Buffer.alloc(256 * 1024, 'x')))
+
+    const events = await eventsOf('chatty')
+    expect(events).toHaveLength(301)
+    for (const [at, event] of events.slice(0, 300).entries())
+      expect(event).toMatchObject({
+        deviceId: 'chatty',
+        systemProperties: { 'message-id': `m ${at}`, 'content-type': 'application/json', 'content-encoding': 'utf-8' },
+        properties: { 'p q': 'v&w=ü' },
+        body: Buffer.from(JSON.stringify({ at })).toString('base64'),
+      })
+    expect(Buffer.from(events[300]?.body ?? '', 'base64')).toHaveLength(256 * 1024)
   })
 })
 
