@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { asServiceError, ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
-import type { Control } from '../control/control.ts'
+import type { Control, ProvisioningService } from '../control/control.ts'
 import type { CommitResult, Store, Stored } from '../store/store.ts'
 import type { EnrollmentGroup, IndividualEnrollment } from './enrollment-document.ts'
 import { hubDevice } from './hub-device.ts'
@@ -38,7 +38,13 @@ export interface Job {
   /** Store id of the registration. */
   readonly id: string
   /** What the one who opened the operation has just read and written; absent after a crash. */
-  readonly known?: { readonly record: Stored<Registration>; readonly enrollment: Enrollment }
+  readonly known?: Known
+}
+
+export interface Known {
+  readonly record: Stored<Registration>
+  readonly enrollment: Enrollment
+  readonly service: ProvisioningService
 }
 
 /** Where this run stands: the record as last read or written. */
@@ -47,6 +53,7 @@ interface Current {
   readonly version: number
   readonly record: Assigning
   readonly enrollment: Enrollment
+  readonly service: ProvisioningService | undefined
 }
 
 /**
@@ -67,7 +74,7 @@ export function createAssigner(needs: AssignmentNeeds) {
   const { store, clock, log, control, linkedHubs, latencyOrder } = needs
 
   return async function assign({ id, known }: Job, last: boolean): Promise<void> {
-    let next = known
+    let next: Partial<Known> | undefined = known
     let wroteHub = false
     for (let round = 0; round < limits.commitAttempts; round++) {
       const stored = next?.record ?? (await store.get(registrations, id))
@@ -75,6 +82,7 @@ export function createAssigner(needs: AssignmentNeeds) {
       const { value: record, version } = stored
       if (record.status !== 'assigning') return wroteHub ? refresh(stored, last) : forget(stored)
       const enrollment = next?.enrollment ?? (await enrollmentOf(record))
+      const service = next?.service ?? (await control.provisioningServices.byScope(record.idScope))
       next = undefined
       const ended = endedEarly(record, enrollment)
       if (ended !== undefined) {
@@ -82,7 +90,7 @@ export function createAssigner(needs: AssignmentNeeds) {
         continue
       }
       wroteHub = true
-      const result = await advance({ id, version, record, enrollment: enrollment! }, last)
+      const result = await advance({ id, version, record, enrollment: enrollment!, service }, last)
       if (result === 'done') return
       if (result !== 'superseded') next = { record: result, enrollment: enrollment! }
     }
@@ -101,7 +109,7 @@ export function createAssigner(needs: AssignmentNeeds) {
   /** One step: a move arrives first and settles in the next round; everything else settles now. */
   async function advance(current: Current, last: boolean): Promise<'done' | 'superseded' | Stored<Registration>> {
     const { id, version, record, enrollment } = current
-    const plan = await planFor(record, enrollment)
+    const plan = planFor(current)
     if (plan.kind === 'failed') return fail(current, plan.failure)
     const placed = await place(record, enrollment, plan, last)
     if ('failure' in placed) return fail(current, placed.failure)
@@ -122,8 +130,7 @@ export function createAssigner(needs: AssignmentNeeds) {
     return 'done'
   }
 
-  async function planFor(record: Assigning, enrollment: Enrollment): Promise<Plan> {
-    const service = await control.provisioningServices.byScope(record.idScope)
+  function planFor({ record, enrollment, service }: Current): Plan {
     if (service !== undefined) return planAssignment(service, enrollment, record, latencyOrder)
     return { kind: 'failed', failure: { code: 404000, message: 'The provisioning service does not exist any more.' } }
   }

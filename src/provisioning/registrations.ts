@@ -112,7 +112,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
       return undefined
     }
     const [version = 0] = result.versions
-    worker.accept({ id, known: { record: { id, version, value }, enrollment: document } })
+    worker.accept({ id, known: { record: { id, version, value }, enrollment: document, service } })
     return assigning(operationId)
   }
 

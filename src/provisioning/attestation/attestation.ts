@@ -31,7 +31,7 @@ export interface Known {
  */
 export function createAttestation(needs: AttestationNeeds) {
   const { clock, clockSkewMs: skewMs } = needs
-  const groupsOf = createGroups(needs)
+  const groups = createGroups(needs)
 
   return async function attest(service: ProvisioningService, claim: Claim, known: Known): Promise<Verdict> {
     const { enrollment } = known
@@ -51,12 +51,12 @@ export function createAttestation(needs: AttestationNeeds) {
         case 'sas': {
           const proof = { ...proofOf(claim), idScope: claim.idScope, token: claim.token }
           if (enrollment === undefined)
-            return attestGroupKey(proof, (await groupsOf(service)).symmetricKey, known.likelyGroup)
+            return attestGroupKey(proof, (await groups.byKey(service)).groups, known.likelyGroup)
           return hasKeys(enrollment) ? attestIndividualKey(proof, enrollment) : mismatch(enrollment, claim)
         }
         case 'x509': {
           const proof = { ...proofOf(claim), chain: claim.chain }
-          if (enrollment === undefined) return attestGroupCertificate(proof, await groupsOf(service))
+          if (enrollment === undefined) return attestGroupCertificate(proof, await groups.byCertificate(service))
           return hasCertificates(enrollment)
             ? attestIndividualCertificate(proof, enrollment)
             : mismatch(enrollment, claim)

@@ -9,16 +9,12 @@ import type { EnrollmentGroup } from '../enrollment-document.ts'
 import { prefixOf, sameId } from '../ids.ts'
 import { enrollmentGroups, groupEpochs } from '../schema.ts'
 
-/** The enrollment groups of one service as attestation needs them, with the certificates it trusts. */
-export interface Groups {
-  /** Changes with every group and every CA certificate of the service. */
-  readonly version: string
+/** The symmetric-key groups of one service. */
+export interface KeyGroups {
+  /** Changes with every group. */
+  readonly version: number
   /** Oldest first. */
-  readonly symmetricKey: readonly SymmetricKeyGroup[]
-  /** The verified certificates: chains have to end at one of them. */
-  readonly anchors: readonly Certificate[]
-  /** SHA-256 of a CA certificate -> the oldest group that it stands for. */
-  readonly byCertificate: ReadonlyMap<string, EnrollmentGroup>
+  readonly groups: readonly SymmetricKeyGroup[]
 }
 
 export interface SymmetricKeyGroup {
@@ -27,54 +23,90 @@ export interface SymmetricKeyGroup {
   readonly keys: readonly Buffer[]
 }
 
+/** The certificates that one service trusts, and the groups that they stand for. */
+export interface CertificateGroups {
+  /** Changes with every group and every CA certificate of the service. */
+  readonly version: string
+  /** The verified certificates: chains have to end at one of them. */
+  readonly anchors: readonly Certificate[]
+  /** SHA-256 of a CA certificate -> the oldest group that it stands for. */
+  readonly byCertificate: ReadonlyMap<string, EnrollmentGroup>
+}
+
 export interface GroupsNeeds {
   readonly store: Store
   readonly control: Pick<Control, 'certificates'>
 }
 
 /**
- * Keeps each service's groups in memory, so that a registration scans nothing. Their version is compared at every use:
- * two point reads.
+ * Keeps each service's groups in memory, so that a registration scans nothing. Their version is compared at every use
+ * by a point read, so what is given out is never older than the last change that was acknowledged.
  */
 export function createGroups({ store, control }: GroupsNeeds) {
-  const known = new Lru<Groups>(limits.instances)
+  const documents = new Lru<{ readonly version: number; readonly oldestFirst: readonly EnrollmentGroup[] }>(
+    limits.instances,
+  )
+  const keyGroups = new Lru<KeyGroups>(limits.instances)
+  const certificateGroups = new Lru<CertificateGroups>(limits.instances)
 
-  /** Never older than the last group or certificate change that was acknowledged. */
-  return async function groupsOf({ idScope, name }: ProvisioningService): Promise<Groups> {
+  async function documentsOf(idScope: string) {
     const scope = idScope.toLowerCase()
-    const [epoch, trusted] = await Promise.all([
-      store.get(groupEpochs, scope),
-      control.certificates.trusted({ kind: 'dps', name }),
-    ])
-    const version = `${epoch?.version ?? 0}/${trusted.version}`
-    const found = known.get(scope)
-    if (found?.version === version) return found
+    const version = (await store.get(groupEpochs, scope))?.version ?? 0
+    const known = documents.get(scope)
+    if (known?.version === version) return known
     // Read after the epoch: what is kept under it may be newer than it says, never older.
     const { items } = await store.scan(enrollmentGroups, { prefix: prefixOf(idScope), limit: limits.enrollmentGroups })
-    const groups = arrange(
-      version,
-      items.map(({ value }) => value),
-      trusted,
-    )
-    known.set(scope, groups)
-    return groups
+    const oldestFirst = items
+      .map(({ value }) => value)
+      .sort((a, b) => Date.parse(a.createdDateTimeUtc) - Date.parse(b.createdDateTimeUtc))
+    const found = { version, oldestFirst }
+    documents.set(scope, found)
+    return found
+  }
+
+  return {
+    async byKey({ idScope }: ProvisioningService): Promise<KeyGroups> {
+      const { version, oldestFirst } = await documentsOf(idScope)
+      const known = keyGroups.get(idScope)
+      if (known?.version === version) return known
+      const found = { version, groups: oldestFirst.flatMap(keyGroup) }
+      keyGroups.set(idScope, found)
+      return found
+    },
+
+    async byCertificate({ idScope, name }: ProvisioningService): Promise<CertificateGroups> {
+      const [current, trusted] = await Promise.all([
+        documentsOf(idScope),
+        control.certificates.trusted({ kind: 'dps', name }),
+      ])
+      const version = `${current.version}/${trusted.version}`
+      const known = certificateGroups.get(idScope)
+      if (known?.version === version) return known
+      const found = arrangeCertificates(version, current.oldestFirst, trusted)
+      certificateGroups.set(idScope, found)
+      return found
+    },
   }
 }
 
-function arrange(version: string, documents: readonly EnrollmentGroup[], trusted: TrustedCertificates): Groups {
-  const symmetricKey: SymmetricKeyGroup[] = []
+function keyGroup(document: EnrollmentGroup): SymmetricKeyGroup[] {
+  if (document.attestation.type !== 'symmetricKey') return []
+  const { primaryKey, secondaryKey } = document.attestation.symmetricKey
+  return [{ document, keys: [primaryKey, secondaryKey].flatMap((key) => decodeKey(key) ?? []) }]
+}
+
+function arrangeCertificates(
+  version: string,
+  oldestFirst: readonly EnrollmentGroup[],
+  trusted: TrustedCertificates,
+): CertificateGroups {
   const byCertificate = new Map<string, EnrollmentGroup>()
-  const oldestFirst = [...documents].sort((a, b) => Date.parse(a.createdDateTimeUtc) - Date.parse(b.createdDateTimeUtc))
   for (const document of oldestFirst) {
-    const { attestation } = document
-    if (attestation.type === 'symmetricKey') {
-      const { primaryKey, secondaryKey } = attestation.symmetricKey
-      symmetricKey.push({ document, keys: [primaryKey, secondaryKey].flatMap((key) => decodeKey(key) ?? []) })
-    } else
-      for (const thumbprint of thumbprintsOf(attestation, trusted))
-        if (!byCertificate.has(thumbprint)) byCertificate.set(thumbprint, document)
+    if (document.attestation.type !== 'x509') continue
+    for (const thumbprint of thumbprintsOf(document.attestation, trusted))
+      if (!byCertificate.has(thumbprint)) byCertificate.set(thumbprint, document)
   }
-  return { version, symmetricKey, byCertificate, anchors: trusted.certificates.map(({ certificate }) => certificate) }
+  return { version, byCertificate, anchors: trusted.certificates.map(({ certificate }) => certificate) }
 }
 
 /** A reference to a certificate that is not verified stands for nothing until it is (dps.md 6.6). */

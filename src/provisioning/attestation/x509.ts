@@ -3,7 +3,7 @@ import { type ChainVerdict, validateChain } from '../../crypto/chains.ts'
 import { slotNames, type X509Attestation } from '../attestation-document.ts'
 import type { IndividualEnrollment } from '../enrollment-document.ts'
 import { sameId } from '../ids.ts'
-import type { Groups } from './groups.ts'
+import type { CertificateGroups } from './groups.ts'
 import {
   admitted,
   CA_NOT_FOUND,
@@ -54,7 +54,7 @@ const expected = (slots: X509Attestation['x509']['clientCertificates']): Record<
  * The chain as presented must reach a verified certificate; then the first group on the way from the leaf's issuer up
  * to the root decides, also when it is disabled (dps.md 8.1, 8.2).
  */
-export function attestGroupCertificate(proof: X509Proof, groups: Groups): Verdict {
+export function attestGroupCertificate(proof: X509Proof, groups: CertificateGroups): Verdict {
   const steps: Step[] = []
   const leaf = readLeaf(proof, steps)
   if (leaf === undefined) return refused(INVALID_CERTIFICATE, steps)
