@@ -279,6 +279,26 @@ describe.for([
     },
   )
 
+  test('ids that may not be, and ids of nothing, for every operation that names one', async () => {
+    const of = (id: string, tail = ''): string => `/${collection}/${encodeURIComponent(id)}${tail}?${VERSION}`
+    for (const [method, tail] of [
+      ['GET', ''],
+      ['DELETE', ''],
+      ['POST', '/attestationmechanism'],
+    ] as const) {
+      expectRefused(await dps(method, of('a b', tail)), idName === 'registrationId' ? 400202 : 400204, /1 to 128/)
+      const absent = await dps(method, of('nothing', tail))
+      expect(absent.status, `${method} ${tail}`).toBe(404)
+      expect(absent.body).toMatchObject({ message: expect.stringContaining('nothing') })
+    }
+    // An update of what is not there (dps.md 6.5).
+    for (const etag of ['*', '"00000000-0000-0000-0000-000000000000"'])
+      expect((await dps('PUT', of('nothing'), { body: good('nothing'), headers: { 'If-Match': etag } })).status).toBe(
+        404,
+      )
+    await expectAbsent('nothing')
+  })
+
   test('a path with a broken percent-encoding', async () => {
     expect((await dps('PUT', `/${collection}/%zz?${VERSION}`, { body: good('bad') })).status).toBe(400)
   })

@@ -192,6 +192,15 @@ test('a path with a broken percent-encoding, and one with an endless id, in the 
   expect(answer.headers['iothub-errorcode']).toMatch(/^[A-Z][A-Za-z]+$/)
 })
 
+test('twins of what is not there, and of ids that may not be', async () => {
+  expectRefused(await hub('GET', `/twins/nobody?${VERSION}`), 'DeviceNotFound', /nobody/)
+  expectRefused(await hub('GET', `/twins/parent/modules/nobody?${VERSION}`), 'ModuleNotFound', /nobody/)
+  for (const path of ['/twins/a%20b', '/twins/parent/modules/a%20b', `/twins/${'x'.repeat(129)}`]) {
+    const answer = await hub('GET', `${path}?${VERSION}`)
+    expect([400, 404], path).toContain(answer.status)
+  }
+})
+
 test('a device has fifty modules at most', async () => {
   succeeded(await hub('PUT', `/devices/full?${VERSION}`, { body: { deviceId: 'full' } }))
   const put = (moduleId: string): Promise<Answer> =>
