@@ -217,3 +217,50 @@ describe('modules', () => {
     await disconnected
   })
 })
+
+describe('twin', () => {
+  const opened = async (deviceId: string) => {
+    const { primaryKey } = keysOf(await create({ deviceId }))
+    const client = await deviceClient(hub, deviceId, byKey(primaryKey))
+    onTestFinished(() => void client.close().catch(() => undefined))
+    await client.open()
+    return client.getTwin()
+  }
+  type Twin = Awaited<ReturnType<typeof opened>>
+  const report = (twin: Twin, patch: object): Promise<void> =>
+    new Promise((resolve, reject) =>
+      twin.properties.reported.update(patch, (error: Error | null) => (error ? reject(error) : resolve())),
+    )
+
+  test('reported properties are merged, and the service sees them', async () => {
+    const twin = await opened('reporting')
+    await report(twin, { fan: { speed: 3, mode: 'auto' }, since: '2023-01-31T10:37:08.4599400' })
+    await report(twin, { fan: { speed: 5, mode: null } })
+    const seen = (await registry.getTwin('reporting')).responseBody
+    expect(seen.properties.reported).toMatchObject({
+      fan: { speed: 5 },
+      since: '2023-01-31T10:37:08.4599400',
+      $version: 3,
+    })
+    expect(seen.properties.reported.fan).not.toHaveProperty('mode')
+    expect(seen.properties.desired).toMatchObject({ $version: 1 })
+  })
+
+  test('a patch that breaks the rules is refused as a whole, and says so', async () => {
+    const twin = await opened('misreporting')
+    expect(await sdkError(report(twin, { good: 1, $bad: 2 }))).toMatchObject({
+      message: expect.stringContaining('$bad'),
+    })
+    expect(await sdkError(report(twin, { big: 'x'.repeat(33 * 1024) }))).toMatchObject({ message: expect.any(String) })
+    expect((await registry.getTwin('misreporting')).responseBody.properties.reported).toEqual({
+      $metadata: expect.any(Object),
+      $version: 1,
+    })
+  })
+
+  test('a handler of desired properties gets the whole section first', async () => {
+    const twin = await opened('desiring')
+    const first = await new Promise((resolve) => twin.on('properties.desired', resolve))
+    expect(first).toEqual({ $version: 1 })
+  })
+})
