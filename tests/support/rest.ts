@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { Agent, request } from 'node:https'
-import type { TestMuster } from './muster.ts'
+import type { Running } from './hub.ts'
 import { sasToken, unixNow } from './tokens.ts'
 
 export interface Call {
@@ -39,13 +39,13 @@ export function parseConnectionString(text: string): ConnectionString {
 export const policyToken = ({ hostName, keyName, key }: ConnectionString, seconds = 600): string =>
   sasToken({ sr: encodeURIComponent(hostName), key, se: unixNow() + seconds, skn: keyName })
 
-export function restOf(muster: TestMuster, connectionString: string): Rest {
+export function restOf(muster: Running, connectionString: string): Rest {
   const connection = parseConnectionString(connectionString)
   return signedRest(muster, connection.hostName, () => policyToken(connection))
 }
 
 /** The same with any credential; undefined: none. */
-export function signedRest(muster: TestMuster, hostName: string, token: () => string | undefined): Rest {
+export function signedRest(muster: Running, hostName: string, token: () => string | undefined): Rest {
   const { address, ports } = muster.addresses
   const agent = new Agent({ keepAlive: true, ca: muster.ca })
   return (method, path, call = {}) =>

@@ -6,8 +6,7 @@ import azureIotProvisioningService, { type ProvisioningServiceClient } from 'azu
 import azureIotSecuritySymmetricKey from 'azure-iot-security-symmetric-key'
 import azureIotSecurityX509 from 'azure-iot-security-x509'
 import azureIothub, { type Registry } from 'azure-iothub'
-import { hubOf } from './hub.ts'
-import type { TestMuster } from './muster.ts'
+import { hubOf, type Running } from './hub.ts'
 import type { ClientCertificate } from './pki.ts'
 
 /** What a device has when it leaves the factory. */
@@ -27,7 +26,7 @@ export interface Registering {
 
 /** Registers with the unmodified provisioning client over HTTPS. The packages carry copies of one another's types. */
 export async function provision(
-  muster: TestMuster,
+  muster: Running,
   { registrationId, credential, idScope = muster.addresses.idScope, payload }: Registering,
 ): Promise<RegistrationResult> {
   const security =
@@ -73,10 +72,10 @@ export async function useHub(hub: string, deviceId: string, credential: Credenti
   }
 }
 
-export const provisioningService = (muster: TestMuster): ProvisioningServiceClient =>
+export const provisioningService = (muster: Running): ProvisioningServiceClient =>
   azureIotProvisioningService.ProvisioningServiceClient.fromConnectionString(muster.addresses.dps.connectionString)
 
-export const registryOf = (muster: TestMuster): Registry =>
+export const registryOf = (muster: Running): Registry =>
   azureIothub.Registry.fromConnectionString(hubOf(muster).connectionString)
 
 /** What an SDK rejected with: its class as the SDK names it, its text, and the service's own answer beside it. */

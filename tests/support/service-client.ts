@@ -1,4 +1,4 @@
-import type { TestMuster } from './muster.ts'
+import type { Running } from './hub.ts'
 import { type Answer, type Rest, restOf } from './rest.ts'
 
 const VERSION = 'api-version=2021-10-01'
@@ -11,7 +11,7 @@ export interface Enrolling {
   enrollGroup(enrollmentGroupId: string, document: object): Promise<Record<string, unknown>>
 }
 
-export function enrolling(muster: TestMuster, connectionString = muster.addresses.dps.connectionString): Enrolling {
+export function enrolling(muster: Running, connectionString = muster.addresses.dps.connectionString): Enrolling {
   const rest = restOf(muster, connectionString)
   const put = async (path: string, body: object): Promise<Record<string, unknown>> =>
     succeeded(await rest('PUT', `${path}?${VERSION}`, { body, headers: await ifThere(path) }))
