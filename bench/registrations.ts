@@ -21,7 +21,7 @@ import { signSas } from '../src/crypto/sas.ts'
 const ROUNDS = 3
 const CONCURRENCY = 64
 /** Every thread of the server compiles its own code. */
-const WARM_UP = 2_000
+const WARM_UP = 8_000
 const root = join(import.meta.dirname, '..')
 
 export interface RegistrationFigures {

@@ -35,7 +35,7 @@ export const defaults: Config = {
   threads: 0,
   logLevel: 'info',
   registration: { assigningMs: 0, retryAfterSeconds: 3 },
-  commitWindowMs: 2,
+  commitWindowMs: 5,
 }
 
 /** One setting: its name in the file, its environment variable and flag follow from it. */

@@ -8,11 +8,29 @@ export interface Random {
   fraction(): number
 }
 
+const POOL_BYTES = 4_096
+let pool = Buffer.alloc(0)
+let taken = 0
+
+/** A call into the generator costs more than the bytes: small requests share one. What was handed out is wiped. */
+function pooledBytes(count: number): Buffer {
+  if (count > POOL_BYTES / 4) return randomBytes(count)
+  if (taken + count > pool.length) {
+    pool = randomBytes(POOL_BYTES)
+    taken = 0
+  }
+  const part = pool.subarray(taken, taken + count)
+  const bytes = Buffer.from(part)
+  part.fill(0)
+  taken += count
+  return bytes
+}
+
 /** Cryptographically strong: the only source for keys, identifiers and verification codes of a running product. */
 export const systemRandom: Random = {
-  bytes: (count) => randomBytes(count),
+  bytes: pooledBytes,
   uuid: () => randomUUID(),
-  fraction: () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48,
+  fraction: () => pooledBytes(6).readUIntBE(0, 6) / 2 ** 48,
 }
 
 /** Repeatable and NOT secret: for tests and simulations only (splitmix32). */

@@ -54,6 +54,8 @@ interface Common {
   /** Store id of the group; absent for individual enrollments. Indexed. */
   readonly group?: string
   readonly credential: Credential
+  /** SHA-256 of the token that opened the current operation; absent for certificates. */
+  readonly proof?: string
   /** The current operation. */
   readonly operationId: string
   /** Milliseconds since 1970. */
@@ -87,6 +89,7 @@ export interface Opening {
   readonly registrationId: string
   readonly admittedBy: AdmittedBy
   readonly credential: Credential
+  readonly proof: string | undefined
   readonly verdict: Assigning['verdict']
   readonly operationId: string
   readonly now: number
@@ -94,7 +97,7 @@ export interface Opening {
 
 /** any state -> assigning: a new operation. */
 export function opened(before: Registration | undefined, opening: Opening): Assigning {
-  const { idScope, registrationId, admittedBy, credential, verdict, operationId, now } = opening
+  const { idScope, registrationId, admittedBy, credential, proof, verdict, operationId, now } = opening
   const earlier = before === undefined ? [] : [before.operationId, ...before.earlier]
   return {
     status: 'assigning',
@@ -104,6 +107,7 @@ export function opened(before: Registration | undefined, opening: Opening): Assi
     admittedBy,
     ...(admittedBy.kind === 'group' && { group: storeId(idScope, admittedBy.id) }),
     credential,
+    ...(proof !== undefined && { proof }),
     operationId,
     openedAt: now,
     earlier: earlier.slice(0, limits.earlierOperations),

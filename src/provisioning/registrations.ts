@@ -15,7 +15,6 @@ import { requirePresence } from './enrollment-records.ts'
 import { requireId, storeId } from './ids.ts'
 import {
   type Assigning,
-  type Credential,
   type DeviceRegistrationResult,
   deviceState,
   isOperation,
@@ -89,14 +88,25 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
   /** One commit: the record and its work item. Undefined when somebody else wrote in between. */
   async function open(
     { service, id, enrollment, record }: Found,
-    { idScope: _, registrationId }: Claim,
+    claim: Claim,
     { admittedBy, credential, document }: Admission,
     body: RegisterBody,
   ): Promise<OperationStatus | undefined> {
     const now = clock.now()
     const operationId = newOperationId()
     const verdict = verdictOf(document.provisioningStatus, body)
-    const opening = { idScope: service.idScope, registrationId, admittedBy, credential, verdict, operationId, now }
+    const { registrationId } = claim
+    const proof = claim.kind === 'sas' ? digest(claim.token) : undefined
+    const opening = {
+      idScope: service.idScope,
+      registrationId,
+      admittedBy,
+      credential,
+      proof,
+      verdict,
+      operationId,
+      now,
+    }
     const value = opened(record?.value, opening)
     const expect: Expectation[] = [{ in: registrations, id, version: record?.version ?? 0 }]
     // A record that is part of an enrollment must not outlive it.
@@ -118,11 +128,11 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
 
   async function status(claim: Claim, operationId: string, apiVersion: string): Promise<OperationStatus> {
     requireId('registrationId', claim.registrationId)
-    const service = await serviceOf(claim)
-    const id = storeId(service.idScope, claim.registrationId)
-    const record = await store.get(registrations, id)
-    if (record !== undefined && !isSameCertificate(claim, record.value.credential))
-      admit(claim, await judge(await find(service, claim), claim, undefined, record.value.openedAt))
+    const record = await store.get(registrations, storeId(claim.idScope, claim.registrationId))
+    if (record === undefined || !isSameProof(claim, record.value, clock.now())) {
+      const found = await find(await serviceOf(claim), claim)
+      if (record !== undefined) admit(claim, await judge(found, claim, undefined, record.value.openedAt))
+    }
     if (record === undefined || !isOperation(record.value, operationId))
       throw new ServiceError(404203, 'There is no such operation for this registration id. Register again.')
     return operationStatus(record.value, record.version, operationId, apiVersion)
@@ -191,12 +201,24 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
 
 const assigning = (operationId: string): OperationStatus => ({ operationId, status: 'assigning' })
 
-/** The same leaf, whose key TLS has proven, as when the operation was opened: nothing else has to be looked at. */
-const isSameCertificate = (claim: Claim, credential: Credential): boolean =>
-  claim.kind === 'x509' &&
-  credential.kind === 'x509' &&
-  claim.chain[0] !== undefined &&
-  hash('sha256', claim.chain[0], 'hex').toUpperCase() === credential.thumbprint
+const digest = (proof: string | Buffer): string => hash('sha256', proof, 'hex').toUpperCase()
+
+/**
+ * What opened the operation, shown again: the same leaf, whose key TLS has proven, or the same token, which was judged
+ * then and stays good for the polls of its operation (edge.md 4.2). Nothing else has to be looked at.
+ */
+function isSameProof(claim: Claim, { credential, proof, openedAt }: Registration, now: number): boolean {
+  switch (claim.kind) {
+    case 'x509':
+      return (
+        credential.kind === 'x509' && claim.chain[0] !== undefined && digest(claim.chain[0]) === credential.thumbprint
+      )
+    case 'sas':
+      return proof !== undefined && now - openedAt <= limits.operationHistoryMs && digest(claim.token) === proof
+    case 'none':
+      return false
+  }
+}
 
 /**
  * The operation that already does what is asked: opened for the same enrollment with the same credential, not ended.
