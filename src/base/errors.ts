@@ -40,7 +40,6 @@ export const codes = {
   404010: 'ModuleNotFound',
   404013: 'FeatureNotSupported',
   404201: 'EnrollmentNotFound',
-  404202: 'DeviceRegistrationNotFound',
   404203: 'AsyncOperationNotFound',
   404204: 'EnrollmentGroupNotFound',
   405000: 'GenericMethodNotAllowed',

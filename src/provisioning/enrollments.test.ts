@@ -204,7 +204,7 @@ test('an individual enrollment shows its registration, and takes it along', asyn
   expect(updated).toMatchObject({ registrationState })
   expect(await registrations.get(room.service, 'dev', API)).toEqual(registrationState)
   await enrollments.remove(caller, room.service, 'dev', { kind: 'any' })
-  expect(await refusal(registrations.get(room.service, 'dev', API))).toMatchObject({ code: 404202 })
+  expect(await refusal(registrations.get(room.service, 'dev', API))).toMatchObject({ code: 404201 })
 })
 
 test('a group: its references exist, verified or not', async () => {
@@ -296,6 +296,6 @@ test('registration records: delete with etags', async () => {
   const remove = (text: string) => registrations.remove(caller, room.service, 'DEV', { kind: 'etag', etag: text })
   expect(await refusal(remove(first.etag!))).toMatchObject({ code: 412001 })
   await remove(second.etag!)
-  expect(await refusal(remove(second.etag!))).toMatchObject({ code: 404202 })
+  expect(await refusal(remove(second.etag!))).toMatchObject({ code: 404201 })
   expect(await refusal(registrations.get(room.service, 'a b', API))).toMatchObject({ code: 400202 })
 })

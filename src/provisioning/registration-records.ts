@@ -35,7 +35,7 @@ export function createRegistrationRecords({ store, log }: { store: Store; log: L
     requireId('registrationId', registrationId)
     const found = await store.get(registrations, storeId(idScope, registrationId))
     if (found !== undefined) return found
-    throw new ServiceError(404202, `There is no registration of ${shown(registrationId)} in this provisioning service.`)
+    throw new ServiceError(404201, `There is no registration of ${shown(registrationId)} in this provisioning service.`)
   }
 
   const show =

@@ -141,7 +141,7 @@ test('who is refused, and how', async () => {
   ]
   for (const [name, call, code] of cases)
     expect({ name, ...(await refusal(registrations.register(...call))) }).toMatchObject({ name, code })
-  expect(await refusal(registrations.get(room.service, 'dev', API))).toMatchObject({ code: 404202 })
+  expect(await refusal(registrations.get(room.service, 'dev', API))).toMatchObject({ code: 404201 })
 })
 
 test('the ID scope does not depend on letter case, nor does the registration id', async () => {

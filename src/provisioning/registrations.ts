@@ -48,7 +48,7 @@ export interface DeviceRegistrations {
   register(claim: Claim, body: RegisterBody, apiVersion: string): Promise<OperationStatus>
   /** How an operation stands, for the identity that opened it. Never throttled; 404203 for an unknown operation. */
   status(claim: Claim, operationId: string, apiVersion: string): Promise<OperationStatus>
-  /** The state of the registration; 404202 when there is none. */
+  /** The state of the registration; 404201 when there is none. */
   lookup(claim: Claim, body: RegisterBody, apiVersion: string): Promise<DeviceRegistrationResult>
 }
 
@@ -149,7 +149,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     admit(claim, await judge(found, claim, body))
     const { record } = found
     if (record === undefined)
-      throw new ServiceError(404202, 'The device has not registered yet, or its registration was deleted.')
+      throw new ServiceError(404201, 'The device has not registered yet, or its registration was deleted.')
     return deviceState(record.value, record.version, apiVersion)
   }
 

@@ -28,8 +28,8 @@ test('a record: get and delete, with its etag', async () => {
   expect((await remove('"stale"')).status).toBe(412)
   expect((await remove(String(found.json()['etag']))).status).toBe(204)
   const missing = await remove('*')
-  expect([missing.status, missing.json()['errorCode']]).toEqual([404, 404202])
-  expect((await ask('GET', `/registrations/r-1?${V}`)).json()['errorCode']).toBe(404202)
+  expect([missing.status, missing.json()['errorCode']]).toEqual([404, 404201])
+  expect((await ask('GET', `/registrations/r-1?${V}`)).json()['errorCode']).toBe(404201)
   expect((await ask('GET', `/registrations/a%20b?${V}`)).json()['errorCode']).toBe(400202)
 })
 

@@ -80,11 +80,12 @@ export const jsonOf = (request: FastifyRequest): unknown => parseJson(bodyOf(req
 
 /** An operation of the real hub that this release does not have is named and refused, never imitated. */
 export function refuseUnbuilt(request: FastifyRequest, known: RegExp): never {
-  const path = request.url.split('?')[0] ?? ''
+  // A message need not repeat sixteen thousand characters of somebody's path.
+  const path = (request.url.split('?')[0] ?? '').slice(0, 200)
   if (known.test(path))
     throw new ServiceError(
       405000,
-      `${request.method} is not available on ${path} in this release; nothing was changed.`,
+      `${request.method} is not available on ${path}; nothing was changed. COVERAGE.md lists the operations and their limits.`,
     )
   throw new ServiceError(
     404013,
