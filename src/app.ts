@@ -11,6 +11,7 @@ import type { Config } from './config.ts'
 import { type Control, controlSchema } from './control/control.ts'
 import { openDataFolder } from './data-folder.ts'
 import { management } from './endpoints/http/management.ts'
+import { managementAttempts } from './endpoints/http/management-attempts.ts'
 import { managementEvents } from './endpoints/http/management-events.ts'
 import { createHttpEndpoint } from './endpoints/http/server.ts'
 import { hubSchema } from './hub/hub.ts'
@@ -130,11 +131,12 @@ export interface ManagementNode {
 export async function startManagement(needs: NodeNeeds & { readonly token: string }): Promise<ManagementNode> {
   const { config, token } = needs
   // Serves no device, so no device is told a port here.
-  const { control, hub } = wireRooms(needs, () => config.ports.https)
+  const { control, hub, provisioning } = wireRooms(needs, () => config.ports.https)
   const hosts = ['127.0.0.1', 'localhost', '[::1]']
   const http = await createHttpEndpoint(needs, [
     management({ ...needs, control, token, hosts }),
     managementEvents({ ...needs, control, hub, token, hosts }),
+    managementAttempts({ ...needs, control, provisioning, token, hosts }),
   ])
   const server = createServer((socket) => http.serve(socket))
   server.maxConnections = limits.managementConnections

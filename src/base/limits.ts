@@ -143,6 +143,24 @@ export const limits = {
   assignmentSweep: 200,
   enrollmentQueryLength: 4_096,
 
+  // --- decision traces (provisioning/attempts)
+  /** Refused attempts that a node remembers. */
+  attemptEntries: 2_000,
+  /** Of them, so many of one source address, and so many for one registration id. */
+  attemptsPerSource: 200,
+  attemptsPerRegistration: 10,
+  /** JSON bytes of one trace; a longer one is shortened. */
+  attemptBytes: 6 * 1024,
+  /** Characters of one text in a trace: names and resources are the sender's. */
+  attemptTextLength: 300,
+  /** Steps, and keys that were tried and are named one by one, of a trace. */
+  attemptSteps: 32,
+  attemptKeys: 8,
+  /** How long the other nodes are waited for when somebody asks for traces. */
+  attemptAnswerMs: 150,
+  /** Traces that one question brings together. */
+  attemptAnswers: 50,
+
   // --- time (hub-device.md 1.1: accepted up to 5 minutes late at connect, cut 10 minutes late)
   tokenSkewMs: 5 * 60 * 1000,
   sessionTokenGraceMs: 10 * 60 * 1000,

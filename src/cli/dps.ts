@@ -7,6 +7,8 @@ import {
   etagOption,
   flagOption,
   managementTargetOptions,
+  outputOption,
+  readyFileOption,
   topOption,
   weight,
 } from './options.ts'
@@ -118,6 +120,15 @@ function registrationCommands(dps: Command, environment: Environment): void {
   dpsTargetOptions(registration.command('show').description('show the record of a device'))
     .requiredOption(...registrationId)
     .action(async (options) => (await import('./registrations.ts')).showRegistration(options, environment))
+  registration
+    .command('explain')
+    .description('say why a device was refused, or how it came to its hub, and what to do about it')
+    .addOption(readyFileOption())
+    .addOption(outputOption().choices(['text', 'json', 'table', 'none']).default('text'))
+    .addOption(dpsNameOption())
+    .option('--rid, --registration-id <id>', 'registration ID: its attempts, newest first')
+    .option('--tid, --tracking-id <id>', 'tracking ID, as the device was told it: this one attempt')
+    .action(async (options) => (await import('./explain.ts')).explainRegistration(options, environment))
   dpsTargetOptions(registration.command('delete').description('delete the record of a device: it must register anew'))
     .requiredOption(...registrationId)
     .addOption(etagOption())

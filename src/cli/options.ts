@@ -6,7 +6,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 export const outputOption = (): Option =>
   new Option('-o, --output <format>', 'form of the answer').choices(['json', 'table', 'none']).default('json')
 
-const readyFileOption = (): Option =>
+export const readyFileOption = (): Option =>
   new Option(
     '--ready-file <file>',
     'what "muster up --ready-file" wrote (default: MUSTER_READY_FILE, else ready.json in the data folder)',

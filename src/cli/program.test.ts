@@ -21,6 +21,7 @@ const commands = [
   'dps enrollment-group create',
   'dps enrollment-group list',
   'dps registration list',
+  'dps registration explain',
   'dps certificate create',
   'dps certificate verify',
   'dps linked-hub create',

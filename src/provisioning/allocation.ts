@@ -38,7 +38,10 @@ export function allocate(
 }
 
 /** The older `iotHubHostName` means static and one hub (dps.md 6.3). */
-function policyOf({ allocationPolicy }: ProvisioningService, enrollment: EnrollmentCommon): EnrollmentAllocation {
+export function policyOf(
+  { allocationPolicy }: ProvisioningService,
+  enrollment: EnrollmentCommon,
+): EnrollmentAllocation {
   if (enrollment.allocationPolicy !== undefined) return enrollment.allocationPolicy
   if (enrollment.iotHubHostName !== undefined) return 'static'
   switch (allocationPolicy) {
@@ -52,7 +55,10 @@ function policyOf({ allocationPolicy }: ProvisioningService, enrollment: Enrollm
 }
 
 /** The hubs that the enrollment names, as far as they are linked; else all linked ones that take part in allocation. */
-function candidatesOf({ linkedHubs }: ProvisioningService, enrollment: EnrollmentCommon): readonly LinkedHubEntry[] {
+export function candidatesOf(
+  { linkedHubs }: ProvisioningService,
+  enrollment: EnrollmentCommon,
+): readonly LinkedHubEntry[] {
   const named = namedHubs(enrollment)
   if (named === undefined) return linkedHubs.filter((hub) => hub.applyAllocationPolicy)
   const meant = new Set(named.map((host) => findByHost(linkedHubs, (hub) => [hub.hostName], host)))

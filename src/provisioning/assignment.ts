@@ -4,6 +4,7 @@ import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Control, ProvisioningService } from '../control/control.ts'
 import type { CommitResult, Store, Stored } from '../store/store.ts'
+import type { Step } from './attestation/verdict.ts'
 import type { EnrollmentGroup, IndividualEnrollment } from './enrollment-document.ts'
 import { hubDevice } from './hub-device.ts'
 import { sameId, storeId } from './ids.ts'
@@ -19,8 +20,9 @@ import {
   moved,
   type Registration,
 } from './registration-record.ts'
-import { type Plan, planAssignment } from './reprovisioning.ts'
+import { type Plan, planAssignment, planSteps } from './reprovisioning.ts'
 import { assignments, enrollmentGroups, enrollments, registrations } from './schema.ts'
+import { traced } from './trace.ts'
 
 export interface AssignmentNeeds {
   readonly store: Store
@@ -100,18 +102,23 @@ export function createAssigner(needs: AssignmentNeeds) {
   /** What needs no hub: decided when the operation was opened, or by a change of the enrollment since then. */
   function endedEarly(record: Assigning, enrollment: Enrollment | undefined): Registration | undefined {
     const now = clock.now()
-    if (record.verdict === 'disabled') return disabled(record, now)
-    if (record.verdict !== undefined) return failed(record, record.verdict, now)
-    if (enrollment === undefined) return failed(record, enrollmentGone(record.admittedBy), now)
-    return enrollment.provisioningStatus === 'disabled' ? disabled(record, now) : undefined
+    const { kind, id } = record.admittedBy
+    const because = (reason: string): Assigning => traced(record, [{ reason, detail: { kind, enrollment: id } }])
+    if (record.verdict === 'disabled') return disabled(because('enrollment-disabled'), now)
+    if (record.verdict !== undefined) return failed(because('no-certificate-issuance'), record.verdict, now)
+    if (enrollment === undefined) return failed(because('enrollment-deleted'), enrollmentGone(record.admittedBy), now)
+    return enrollment.provisioningStatus === 'disabled' ? disabled(because('enrollment-disabled'), now) : undefined
   }
 
   /** One step: a move arrives first and settles in the next round; everything else settles now. */
-  async function advance(current: Current, last: boolean): Promise<'done' | 'superseded' | Stored<Registration>> {
-    const { id, version, record, enrollment } = current
-    const plan = await withoutMovingHome(planFor(current))
-    if (plan.kind === 'failed') return fail(current, plan.failure)
-    const placed = await place(record, enrollment, plan, last)
+  async function advance(given: Current, last: boolean): Promise<'done' | 'superseded' | Stored<Registration>> {
+    const { id, version, enrollment } = given
+    const plan = await withoutMovingHome(planFor(given))
+    const steps = planSteps(given, plan)
+    if (plan.kind === 'failed') return fail({ ...given, record: traced(given.record, steps) }, plan.failure)
+    const placed = await place(given.record, enrollment, plan, last)
+    const record = traced(given.record, [...steps, placed.step])
+    const current = { ...given, record }
     if ('failure' in placed) return fail(current, placed.failure)
     if (plan.kind === 'move') {
       const value = moved(record, placed.assignment, clock.now())
@@ -157,20 +164,30 @@ export function createAssigner(needs: AssignmentNeeds) {
     enrollment: Enrollment,
     plan: Exclude<Plan, { kind: 'failed' }>,
     last: boolean,
-  ): Promise<{ readonly assignment: Assignment } | { readonly failure: Failure }> {
+  ): Promise<({ readonly assignment: Assignment } | { readonly failure: Failure }) & { readonly step: Step }> {
     const { assignment } = plan
+    const { hub, deviceId } = assignment
     try {
       const data = plan.kind === 'move' ? await dataToTake(plan) : undefined
       const device = hubDevice(assignment.deviceId, record.credential, enrollment, data)
       if (device === undefined)
-        return { failure: { code: 401002, message: 'The enrollment has another kind of attestation now.' } }
-      await reachable(assignment.hub).provision(device, plan.kind === 'move' ? 'reset' : 'keep')
+        return {
+          failure: { code: 401002, message: 'The enrollment has another kind of attestation now.' },
+          step: { reason: 'attestation-changed', detail: { enrolled: enrollment.attestation.type } },
+        }
+      const answer = await reachable(hub).provision(device, plan.kind === 'move' ? 'reset' : 'keep')
       const isReset = plan.kind === 'move' && data === undefined
-      return { assignment: isReset ? { ...assignment, substatus: 'deviceDataReset' } : assignment }
+      return {
+        assignment: isReset ? { ...assignment, substatus: 'deviceDataReset' } : assignment,
+        step: { reason: 'hub-answered', detail: { hub, deviceId, answer } },
+      }
     } catch (thrown) {
       const { code, message, status } = asServiceError(thrown)
       if ((status >= 500 || status === 429) && !last) throw thrown
-      return { failure: { code, message: `The hub ${assignment.hub} did not take the device: ${message}` } }
+      return {
+        failure: { code, message: `The hub ${hub} did not take the device: ${message}` },
+        step: { reason: 'hub-refused', detail: { hub, deviceId, code, message } },
+      }
     }
   }
 

@@ -2,12 +2,18 @@ import { ServiceError } from '../base/errors.ts'
 import { Fields } from '../base/json.ts'
 import { sameId, shown } from './ids.ts'
 
+export type Transport = 'HTTPS' | 'MQTT' | 'MQTT over WebSocket'
+
 /** Who a device says it is, and what it shows for it. */
 export type Claim = {
   readonly idScope: string
   readonly registrationId: string
-  /** Request id under which the reason of a refusal is logged. */
+  /** Request id under which the reason of a refusal is logged, and its trace found. */
   readonly trackingId?: string
+  /** For the trace: how the device reached us. */
+  readonly transport?: Transport
+  /** Whom ceilings count: an IPv4 address, an IPv6 /64. */
+  readonly source?: string
 } & (
   | {
       readonly kind: 'x509'

@@ -1,10 +1,12 @@
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
+import type { Bus } from '../bus/bus.ts'
 import type { Control, ProvisioningService } from '../control/control.ts'
 import type { Store } from '../store/store.ts'
 import { createAssigner } from './assignment.ts'
 import { createAssignmentWorker } from './assignment-worker.ts'
+import { type Attempts, createAttempts } from './attempts.ts'
 import { createAttestation } from './attestation/attestation.ts'
 import { createEnrollmentGroups } from './enrollment-groups.ts'
 import type { Enrollments } from './enrollment-records.ts'
@@ -17,6 +19,7 @@ import { enrollmentGroups, enrollments, registrations } from './schema.ts'
 import { defaultSettings, type ProvisioningSettings } from './settings.ts'
 
 export { isSince, requireApiVersion } from './api-version.ts'
+export type { Attempt, AttemptQuery } from './attempts.ts'
 export { type Claim, parseRegisterBody, type RegisterBody } from './claims.ts'
 export type { BulkResult, Enrollments } from './enrollment-records.ts'
 export type { DeviceRegistrationResult, OperationStatus, RegistrationStatus } from './registration-record.ts'
@@ -28,6 +31,7 @@ export interface ProvisioningNeeds {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  readonly bus: Bus
   readonly control: Pick<Control, 'provisioningServices' | 'certificates'>
   readonly linkedHubs: LinkedHubs
   readonly settings?: Partial<ProvisioningSettings>
@@ -38,6 +42,8 @@ export interface Provisioning {
   readonly enrollments: Enrollments
   readonly enrollmentGroups: Enrollments
   readonly registrations: Registrations
+  /** Why devices were refused, and how they came to their hubs. */
+  readonly attempts: Pick<Attempts, 'find'>
   /** What lives in a service, in words (`2 enrollments, 1 enrollment group`); undefined: nothing. */
   contents(service: ProvisioningService): Promise<string | undefined>
 }
@@ -56,15 +62,23 @@ export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
   const worker = createAssignmentWorker({ ...needs, assign, assigningMs: settings.assigningMs })
   const attest = createAttestation({ ...needs, clockSkewMs: settings.clockSkewMs })
   const { retryAfterSeconds, hubName } = settings
+  const attempts = createAttempts({ ...needs, hubName })
   return {
     enrollments: createEnrollments({ ...needs, hubName }),
     enrollmentGroups: createEnrollmentGroups({ ...needs, control }),
     registrations: {
-      ...createDeviceRegistrations({ ...needs, attest, worker, retryAfterSeconds, hubName }),
+      ...createDeviceRegistrations({ ...needs, attest, attempts, worker, retryAfterSeconds, hubName }),
       ...createRegistrationRecords({ ...needs, hubName }),
-      start: worker.start,
-      stop: worker.stop,
+      start: () => {
+        attempts.start()
+        worker.start()
+      },
+      stop: () => {
+        attempts.stop()
+        return worker.stop()
+      },
     },
+    attempts,
     contents: ({ idScope }) => contentsOf(store, idScope),
   }
 }

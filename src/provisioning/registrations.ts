@@ -1,14 +1,15 @@
 import { hash } from 'node:crypto'
 import type { Clock } from '../base/clock.ts'
-import { ServiceError } from '../base/errors.ts'
+import { asServiceError, ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Control, ProvisioningService } from '../control/control.ts'
 import type { Expectation, Store, Stored } from '../store/store.ts'
 import type { AssignmentWorker } from './assignment-worker.ts'
+import { type Attempts, type Operation, UNKNOWN_ID_SCOPE } from './attempts.ts'
 import type { Attest } from './attestation/attestation.ts'
-import { type Admission, UNAUTHORIZED, type Verdict } from './attestation/verdict.ts'
+import { type Admission, type Step, UNAUTHORIZED, type Verdict } from './attestation/verdict.ts'
 import type { Claim, RegisterBody } from './claims.ts'
 import type { IndividualEnrollment } from './enrollment-document.ts'
 import { requirePresence } from './enrollment-records.ts'
@@ -24,6 +25,7 @@ import {
   type Registration,
 } from './registration-record.ts'
 import { assignments, enrollments, registrations } from './schema.ts'
+import { traceOf } from './trace.ts'
 
 export interface RegistrationNeeds {
   readonly store: Store
@@ -32,6 +34,7 @@ export interface RegistrationNeeds {
   readonly log: Log
   readonly control: Pick<Control, 'provisioningServices'>
   readonly attest: Attest
+  readonly attempts: Pick<Attempts, 'refused' | 'admitted'>
   readonly worker: Pick<AssignmentWorker, 'dueAt' | 'accept' | 'remind' | 'isFull'>
   readonly retryAfterSeconds: number
   readonly hubName: (hub: string) => string
@@ -53,6 +56,14 @@ export interface DeviceRegistrations {
   lookup(claim: Claim, body: RegisterBody, apiVersion: string): Promise<DeviceRegistrationResult>
 }
 
+/** What one request has looked at so far: what its trace will say. */
+interface Looking {
+  steps: readonly Step[]
+  certificates?: Verdict['certificates']
+  /** Attestation said no: its last step is the reason. */
+  isRefused?: true
+}
+
 /** What is stored about a registration id. */
 interface Found {
   readonly service: ProvisioningService
@@ -62,24 +73,42 @@ interface Found {
 }
 
 export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegistrations {
-  const { store, clock, random, log, control, attest, worker, retryAfterSeconds, hubName } = needs
+  const { store, clock, random, log, control, attest, attempts, worker, retryAfterSeconds, hubName } = needs
 
-  async function register(claim: Claim, body: RegisterBody, apiVersion: string): Promise<OperationStatus> {
+  /** Whatever a request is refused for leaves a trace. */
+  async function followed<T>(operation: Operation, claim: Claim, run: (looking: Looking) => Promise<T>): Promise<T> {
+    const looking: Looking = { steps: [] }
+    try {
+      return await run(looking)
+    } catch (thrown) {
+      const error = asServiceError(thrown)
+      const steps = looking.isRefused ? looking.steps : [...looking.steps, refusalStep(error)]
+      attempts.refused({ operation, claim, looked: { ...looking, steps }, error })
+      throw thrown
+    }
+  }
+
+  async function register(
+    claim: Claim,
+    body: RegisterBody,
+    apiVersion: string,
+    looking: Looking,
+  ): Promise<OperationStatus> {
     requireId('registrationId', claim.registrationId)
     // Only what is not yet admitted waits outside: who was admitted can always ask how it stands.
     if (worker.isFull())
       throw new ServiceError(429001, 'Too many devices are being assigned. Try again.', { retryAfter: backoff() })
-    const service = await serviceOf(claim)
+    const service = await serviceOf(claim, looking)
     for (let attempt = 0; attempt < limits.commitAttempts; attempt++) {
       const found = await find(service, claim)
-      const admission = admit(claim, await judge(found, claim, body))
+      const admission = admit(claim, await judge(found, claim, body), looking)
       requireOneAttestation(claim, body)
       const running = runningOperation(found, admission, body)
       if (running !== undefined) {
         worker.remind(found.id, running.openedAt)
         return assigning(running.operationId)
       }
-      const answer = await open(found, claim, admission, body)
+      const answer = await open(found, claim, admission, body, looking)
       if (answer !== undefined) return answer
     }
     log.warn({ trackingId: claim.trackingId, registrationId: claim.registrationId, apiVersion }, 'registrations race')
@@ -92,6 +121,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     claim: Claim,
     { admittedBy, credential, document }: Admission,
     body: RegisterBody,
+    looking: Looking,
   ): Promise<OperationStatus | undefined> {
     const now = clock.now()
     const operationId = newOperationId()
@@ -107,6 +137,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
       verdict,
       operationId,
       now,
+      trace: traceOf(claim, looking),
     }
     const value = opened(record?.value, opening)
     const expect: Expectation[] = [{ in: registrations, id, version: record?.version ?? 0 }]
@@ -122,43 +153,54 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
       requirePresence(service, result.conflicts)
       return undefined
     }
+    attempts.admitted(claim, id)
     const [version = 0] = result.versions
     worker.accept({ id, known: { record: { id, version, value }, enrollment: document, service } })
     return assigning(operationId)
   }
 
-  async function status(claim: Claim, operationId: string, apiVersion: string): Promise<OperationStatus> {
+  async function status(
+    claim: Claim,
+    operationId: string,
+    apiVersion: string,
+    looking: Looking,
+  ): Promise<OperationStatus> {
     requireId('registrationId', claim.registrationId)
     const record = await store.get(registrations, storeId(claim.idScope, claim.registrationId))
     if (record === undefined || !isSameProof(claim, record.value, clock.now())) {
-      const found = await find(await serviceOf(claim), claim)
-      if (record !== undefined) admit(claim, await judge(found, claim, undefined, record.value.openedAt))
+      const found = await find(await serviceOf(claim, looking), claim)
+      if (record !== undefined) admit(claim, await judge(found, claim, undefined, record.value.openedAt), looking)
     }
     if (record === undefined || !isOperation(record.value, operationId))
       throw new ServiceError(404203, 'There is no such operation for this registration id. Register again.')
     return operationStatus(record.value, record.version, operationId, { apiVersion, hubName })
   }
 
-  async function lookup(claim: Claim, body: RegisterBody, apiVersion: string): Promise<DeviceRegistrationResult> {
+  async function lookup(
+    claim: Claim,
+    body: RegisterBody,
+    apiVersion: string,
+    looking: Looking,
+  ): Promise<DeviceRegistrationResult> {
     requireId('registrationId', claim.registrationId)
     if (body.csr !== undefined)
       throw new ServiceError(
         400004,
         'body.csr must be absent: a look-up issues no certificate (send it with register).',
       )
-    const found = await find(await serviceOf(claim), claim)
-    admit(claim, await judge(found, claim, body))
+    const found = await find(await serviceOf(claim, looking), claim)
+    admit(claim, await judge(found, claim, body), looking)
     const { record } = found
     if (record === undefined)
       throw new ServiceError(404201, 'The device has not registered yet, or its registration was deleted.')
     return deviceState(record.value, record.version, { apiVersion, hubName })
   }
 
-  async function serviceOf(claim: Claim): Promise<ProvisioningService> {
+  async function serviceOf(claim: Claim, looking: Looking): Promise<ProvisioningService> {
     const service = await control.provisioningServices.byScope(claim.idScope)
     if (service !== undefined) return service
-    const steps = [{ reason: 'unknown-id-scope' }]
-    return admit(claim, { ok: false, refusal: UNAUTHORIZED, steps })
+    const steps = [{ reason: UNKNOWN_ID_SCOPE }]
+    return admit(claim, { ok: false, refusal: UNAUTHORIZED, steps }, looking)
   }
 
   async function find(service: ProvisioningService, { registrationId }: Claim): Promise<Found> {
@@ -178,15 +220,17 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
   }
 
   /** The admission, or the refusal thrown as Azure words it; why it was refused goes to the log. */
-  function admit(claim: Claim, verdict: Extract<Verdict, { ok: false }>): never
-  function admit(claim: Claim, verdict: Verdict): Admission
-  function admit({ registrationId, idScope, trackingId }: Claim, verdict: Verdict): Admission {
-    const { steps } = verdict
+  function admit(claim: Claim, verdict: Extract<Verdict, { ok: false }>, looking: Looking): never
+  function admit(claim: Claim, verdict: Verdict, looking: Looking): Admission
+  function admit({ registrationId, idScope, trackingId }: Claim, verdict: Verdict, looking: Looking): Admission {
+    const { steps, certificates } = verdict
+    Object.assign(looking, { steps, certificates })
     const line = { trackingId, idScope, registrationId, reason: steps.at(-1)?.reason, steps }
     if (verdict.ok) {
       log.debug(line, 'attestation accepted')
       return verdict.admission
     }
+    looking.isRefused = true
     log.info(line, 'attestation refused')
     throw new ServiceError(verdict.refusal.code, verdict.refusal.message)
   }
@@ -197,7 +241,21 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
   /** Spread, so that a fleet that was told to come back does not come back at once (users-and-lessons.md 3). */
   const backoff = (): number => retryAfterSeconds + Math.floor(random.fraction() * 2 * retryAfterSeconds)
 
-  return { retryAfterSeconds, register, status, lookup }
+  return {
+    retryAfterSeconds,
+    register: (claim, body, apiVersion) =>
+      followed('register', claim, (looking) => register(claim, body, apiVersion, looking)),
+    status: (claim, operationId, apiVersion) =>
+      followed('status', claim, (looking) => status(claim, operationId, apiVersion, looking)),
+    lookup: (claim, body, apiVersion) =>
+      followed('lookup', claim, (looking) => lookup(claim, body, apiVersion, looking)),
+  }
+}
+
+/** A refusal that is not attestation's; its message says what was wrong with the request. */
+function refusalStep({ code, status, message }: ServiceError): Step {
+  if (status >= 500) return { reason: 'internal-fault' }
+  return { reason: code === 429001 ? 'too-many-waiting' : 'request-refused', detail: { message } }
 }
 
 const assigning = (operationId: string): OperationStatus => ({ operationId, status: 'assigning' })

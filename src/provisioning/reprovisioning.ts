@@ -1,5 +1,6 @@
 import type { ProvisioningService } from '../control/control.ts'
-import { allocate } from './allocation.ts'
+import { allocate, candidatesOf, policyOf } from './allocation.ts'
+import type { Step } from './attestation/verdict.ts'
 import type { EnrollmentCommon } from './enrollment-document.ts'
 import { sameId } from './ids.ts'
 import type { Assigning, Assignment, Failure } from './registration-record.ts'
@@ -43,4 +44,27 @@ export function planAssignment(
 function stay(current: Assignment, { untold }: Assigning): Plan {
   const substatus = untold ? current.substatus : 'reprovisionedToInitialAssignment'
   return { kind: 'settle', assignment: { ...current, substatus } }
+}
+
+interface PlannedFrom {
+  readonly service: ProvisioningService | undefined
+  readonly enrollment: EnrollmentCommon
+  readonly record: Assigning
+}
+
+/** For the trace: whom the allocation had to choose from, and what came of it. */
+export function planSteps({ service, enrollment, record }: PlannedFrom, plan: Plan): readonly Step[] {
+  if (service === undefined) return [{ reason: 'service-gone' }]
+  const { assignment: current } = record
+  if (current !== undefined && !enrollment.reprovisionPolicy.updateHubAssignment)
+    return [{ reason: 'stays-by-policy', detail: { hub: current.hub } }]
+  const candidates = candidatesOf(service, enrollment)
+  const choice = {
+    policy: policyOf(service, enrollment),
+    candidates: candidates.map(({ hostName }) => hostName).join(', ') || 'none',
+  }
+  if (plan.kind === 'failed')
+    return [{ reason: candidates.length === 0 ? 'no-hub-to-choose' : 'allocation-failed', detail: choice }]
+  const moved = plan.kind === 'move' ? { from: plan.from.hub, takesData: plan.takeData } : {}
+  return [{ reason: 'hub-chosen', detail: { ...choice, hub: plan.assignment.hub, ...moved } }]
 }

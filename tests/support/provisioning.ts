@@ -2,6 +2,7 @@ import { TestClock } from '../../src/base/clock.ts'
 import { ServiceError } from '../../src/base/errors.ts'
 import { silentLog } from '../../src/base/log.ts'
 import { seededRandom } from '../../src/base/random.ts'
+import { createInProcessBus } from '../../src/bus/in-process.ts'
 import {
   type Caller,
   type Control,
@@ -62,7 +63,7 @@ export async function provisioningRoom(options: RoomOptions = {}): Promise<Provi
   const { linked = [HUB_A, HUB_B], allocationPolicy = 'Hashed', through = (store) => store } = options
   const store = await temporaryStore(schema)
   const clock = new TestClock()
-  const needs = { store, clock, random: seededRandom(7), log: silentLog }
+  const needs = { store, clock, random: seededRandom(7), log: silentLog, bus: createInProcessBus() }
   const control = createControl(needs)
   const hubs = new Map([HUB_A, HUB_B].map((host) => [host, new FakeHub()]))
   await putService(control, linked, allocationPolicy)

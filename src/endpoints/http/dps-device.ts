@@ -1,18 +1,21 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Claim, parseRegisterBody } from '../../provisioning/provisioning.ts'
+import { sourceOf } from '../../wire/unproved.ts'
 import { apiVersionOf, asDps, type DpsFaceNeeds, dpsRoute, jsonBody, segment } from './dps-request.ts'
 import { headerOf, peerOfRequest, type Routes } from './server.ts'
 
 /** Who the device is by the path, and what it shows: a token, else the certificates of its connection (dps.md 1.7). */
 function claimOf(request: FastifyRequest): Claim {
+  const { chain, address } = peerOfRequest(request)
   const named = {
     idScope: segment(request, 'idScope'),
     registrationId: segment(request, 'registrationId'),
     trackingId: request.id,
-  }
+    transport: 'HTTPS',
+    source: sourceOf(address),
+  } as const
   const token = headerOf(request, 'authorization')
   if (token !== undefined) return { ...named, kind: 'sas', token }
-  const { chain } = peerOfRequest(request)
   return chain.length > 0 ? { ...named, kind: 'x509', chain } : { ...named, kind: 'none' }
 }
 

@@ -52,7 +52,11 @@ test('what was looked at, in order', async () => {
   expect(accepted.steps.at(-1)!.detail).toMatchObject({ enrollmentGroupId: 'x' })
 
   const keyed = keyClaim(room, 'dev', derivedKey(KEY, 'dev'))
-  expect(reasons(await attest(service, keyed, unknown))).toEqual(['no-individual-enrollment', 'no-group-key-matches'])
+  expect(reasons(await attest(service, keyed, unknown))).toEqual([
+    'no-individual-enrollment',
+    'token-read',
+    'no-group-key-matches',
+  ])
   const byKey = {
     enrollmentGroupId: 'k',
     attestation: { type: 'symmetricKey', symmetricKey: { primaryKey: KEY, secondaryKey: KEY } },
@@ -60,6 +64,7 @@ test('what was looked at, in order', async () => {
   await provisioning.enrollmentGroups.put(caller, service, 'k', byKey, create)
   expect(reasons(await attest(service, keyed, unknown))).toEqual([
     'no-individual-enrollment',
+    'token-read',
     'signature-matches-derived-key',
   ])
   const none = { idScope: service.idScope, registrationId: 'dev', kind: 'none' } as const
@@ -75,6 +80,7 @@ test('a full node tells new devices to come back, at different times, and reads 
     clock,
     control,
     attest,
+    attempts: { refused: () => {}, admitted: () => {} },
     worker,
     random: seededRandom(1),
     log: silentLog,

@@ -38,7 +38,7 @@ export function createAttestation(needs: AttestationNeeds) {
     const found: Step =
       enrollment === undefined
         ? { reason: 'no-individual-enrollment' }
-        : { reason: 'individual-enrollment', detail: { attestation: enrollment.attestation.type } }
+        : { reason: 'individual-enrollment', detail: describe(enrollment) }
     const verdict = await judge()
     return { ...verdict, steps: [found, ...verdict.steps] }
 
@@ -71,6 +71,12 @@ export function createAttestation(needs: AttestationNeeds) {
 }
 
 export type Attest = ReturnType<typeof createAttestation>
+
+const describe = ({ registrationId, attestation, provisioningStatus }: IndividualEnrollment) => ({
+  registrationId,
+  attestation: attestation.type,
+  provisioningStatus,
+})
 
 const mismatch = ({ attestation }: IndividualEnrollment, { kind }: Claim): Verdict =>
   refused(UNAUTHORIZED, [{ reason: 'attestation-mismatch', detail: { enrolled: attestation.type, shown: kind } }])

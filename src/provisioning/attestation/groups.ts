@@ -31,6 +31,8 @@ export interface CertificateGroups {
   readonly anchors: readonly Certificate[]
   /** SHA-256 of a CA certificate -> the oldest group that it stands for. */
   readonly byCertificate: ReadonlyMap<string, EnrollmentGroup>
+  /** Uploaded, but nothing yet: only named where a chain would have needed one of them. */
+  readonly unverified: TrustedCertificates['certificates']
 }
 
 export interface GroupsNeeds {
@@ -82,7 +84,8 @@ export function createGroups({ store, control }: GroupsNeeds) {
       const version = `${current.version}/${trusted.version}`
       const known = certificateGroups.get(idScope)
       if (known?.version === version) return known
-      const found = arrangeCertificates(version, current.oldestFirst, trusted)
+      const unverified = (await control.certificates.list({ kind: 'dps', name })).filter((each) => !each.isVerified)
+      const found = { ...arrangeCertificates(version, current.oldestFirst, trusted), unverified }
       certificateGroups.set(idScope, found)
       return found
     },
@@ -99,7 +102,7 @@ function arrangeCertificates(
   version: string,
   oldestFirst: readonly EnrollmentGroup[],
   trusted: TrustedCertificates,
-): CertificateGroups {
+): Omit<CertificateGroups, 'unverified'> {
   const byCertificate = new Map<string, EnrollmentGroup>()
   for (const document of oldestFirst) {
     if (document.attestation.type !== 'x509') continue

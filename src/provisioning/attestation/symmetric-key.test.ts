@@ -80,7 +80,7 @@ test('the group key itself is no device key', () => {
     const token = dpsTokens['node']!(SCOPE, 'Dev-1', key, seconds)
     const verdict = attestGroupKey(proof(token), [group('Line', PRIMARY, SECONDARY)], undefined)
     expect(verdict).toMatchObject({ ok: false, refusal: { code: 401002 } })
-    expect(reason(verdict)).toBe('no-group-key-matches')
+    expect(reason(verdict)).toBe('group-key-itself')
   }
 })
 

@@ -1,9 +1,11 @@
+import { isoTime } from '../../base/clock.ts'
 import { limits } from '../../base/limits.ts'
-import { decodeKey, deriveDeviceKey } from '../../crypto/keys.ts'
-import { parseSasToken, resourcesOf, type SasToken, verifySas } from '../../crypto/sas.ts'
-import type { SymmetricKeyAttestation } from '../attestation-document.ts'
+import { decodeKey, deriveDeviceKey, fingerprintOf } from '../../crypto/keys.ts'
+import { parseSasToken, resourceOf, resourcesOf, type SasToken, verifySas } from '../../crypto/sas.ts'
+import { type SymmetricKeyAttestation, slotNames } from '../attestation-document.ts'
 import type { IndividualEnrollment } from '../enrollment-document.ts'
 import { sameId } from '../ids.ts'
+import { printableText } from '../trace.ts'
 import type { SymmetricKeyGroup } from './groups.ts'
 import { admitted, refused, type Step, UNAUTHORIZED, type Verdict } from './verdict.ts'
 
@@ -32,16 +34,18 @@ export function attestIndividualKey(
   const token = readToken(proof, steps)
   if (token === undefined) return refused(UNAUTHORIZED, steps)
   const { primaryKey, secondaryKey } = enrollment.attestation.symmetricKey
-  for (const [name, text] of [
+  const keys = [
     ['primary', primaryKey],
     ['secondary', secondaryKey],
-  ] as const) {
+  ] as const
+  for (const [name, text] of keys) {
     const key = decodeKey(text)
     if (key === undefined || !verifySas(token, key)) continue
-    steps.push({ reason: 'signature-matches', detail: { key: name } })
+    steps.push({ reason: 'signature-matches', detail: { key: name, fingerprint: fingerprintOf(text) } })
     const admittedBy = { kind: 'individual', id: enrollment.registrationId } as const
     return admitted({ admittedBy, document: enrollment, credential: { kind: 'symmetricKey' } }, steps)
   }
+  for (const [key, text] of keys) steps.push({ reason: 'key-tried', detail: { key, fingerprint: fingerprintOf(text) } })
   steps.push({ reason: 'signature-mismatch', detail: { keys: 'primary, secondary' } })
   return refused(UNAUTHORIZED, steps)
 }
@@ -63,17 +67,35 @@ export function attestGroupKey(
   for (const { document, keys } of [...first, ...groups.filter((group) => !first.includes(group))])
     for (const [at, key] of keys.entries())
       for (const spelling of spellings) {
-        if (!verifySas(token, deriveDeviceKey(key, spelling))) continue
+        const derived = deriveDeviceKey(key, spelling)
         const id = document.enrollmentGroupId
-        steps.push({
-          reason: 'signature-matches-derived-key',
-          detail: { enrollmentGroupId: id, key: at === 0 ? 'primary' : 'secondary', derivedFrom: spelling },
+        const tried = () => ({
+          enrollmentGroupId: id,
+          key: slotNames[at] ?? '',
+          derivedFrom: spelling,
+          fingerprint: fingerprintOf(derived.toString('base64')),
         })
+        if (!verifySas(token, derived)) {
+          if (steps.length <= limits.attemptKeys) steps.push({ reason: 'key-tried', detail: tried() })
+          continue
+        }
+        steps.push({ reason: 'signature-matches-derived-key', detail: tried() })
         const credential = { kind: 'symmetricKey', derivedFrom: spelling } as const
         return admitted({ admittedBy: { kind: 'group', id }, document, credential }, steps)
       }
-  steps.push({ reason: 'no-group-key-matches', detail: { groups: groups.length } })
+  steps.push(groupKeyItself(token, groups) ?? { reason: 'no-group-key-matches', detail: { groups: groups.length } })
   return refused(UNAUTHORIZED, steps)
+}
+
+/** The commonest mistake with groups: the device has the key of the group in place of one derived from it. */
+function groupKeyItself(token: SasToken, groups: readonly SymmetricKeyGroup[]): Step | undefined {
+  for (const { document, keys } of groups)
+    for (const [at, key] of keys.entries())
+      if (verifySas(token, key)) {
+        const { enrollmentGroupId } = document
+        return { reason: 'group-key-itself', detail: { enrollmentGroupId, key: slotNames[at] ?? '' } }
+      }
+  return undefined
 }
 
 /** The token when it is for this device and in time; which key made it is not judged here. */
@@ -85,13 +107,23 @@ function readToken(proof: SymmetricKeyProof, steps: Step[]): SasToken | undefine
   }
   const resource = `${proof.idScope}/registrations/${proof.registrationId}`
   if (!resourcesOf(token).some((each) => sameId(each, resource))) {
-    steps.push({ reason: 'token-for-another-resource', detail: { expected: resource } })
+    steps.push({
+      reason: 'token-for-another-resource',
+      detail: { expected: resource, found: printableText(resourceOf(token)) },
+    })
     return undefined
   }
-  if (isInTime(token, proof)) return token
-  steps.push({ reason: 'token-expired', detail: { expiresAt: token.se, now: Math.floor(proof.now / 1000) } })
+  const times = { expiresAt: timeOf(token.se), now: isoTime(proof.now) }
+  if (isInTime(token, proof)) {
+    steps.push({ reason: 'token-read', detail: { resource, ...times } })
+    return token
+  }
+  steps.push({ reason: 'token-expired', detail: times })
   return undefined
 }
+
+/** Unix seconds as a time; what is beyond the calendar as it stands. */
+const timeOf = (seconds: number): string => (seconds < 8.64e12 ? isoTime(seconds * 1000) : String(seconds))
 
 function isInTime({ se }: SasToken, { now, skewMs, openedAt }: SymmetricKeyProof): boolean {
   const end = se * 1000 + skewMs

@@ -9,6 +9,18 @@ export interface Step {
   readonly detail?: Readonly<Record<string, string | number | boolean>>
 }
 
+/** One certificate of the chain that the device presented, under the names of dps.md 6.3, and what became of it. */
+export interface PresentedCertificate {
+  readonly subjectName: string
+  readonly issuerName: string
+  readonly sha1Thumbprint: string
+  readonly sha256Thumbprint: string
+  readonly notBeforeUtc: string
+  readonly notAfterUtc: string
+  /** `accepted`, `not-needed`, `not-judged`, or the reason why it was refused. */
+  readonly verdict: string
+}
+
 /** The device is who it says, and this enrollment speaks for it; a disabled one admits too, to the outcome `disabled`. */
 export interface Admission {
   readonly admittedBy: AdmittedBy
@@ -22,9 +34,11 @@ export interface Refusal {
   readonly message: string
 }
 
-export type Verdict =
-  | { readonly ok: true; readonly admission: Admission; readonly steps: readonly Step[] }
-  | { readonly ok: false; readonly refusal: Refusal; readonly steps: readonly Step[] }
+export type Verdict = {
+  readonly steps: readonly Step[]
+  /** As presented, leaf first; absent where none was. */
+  readonly certificates?: readonly PresentedCertificate[]
+} & ({ readonly ok: true; readonly admission: Admission } | { readonly ok: false; readonly refusal: Refusal })
 
 /** Wrong key, no such enrollment, no credential (dps.md 1.6). */
 export const UNAUTHORIZED: Refusal = { code: 401002, message: 'Unauthorized' }

@@ -1,0 +1,142 @@
+import { expect, test } from 'vitest'
+import {
+  API,
+  caller,
+  create,
+  keyClaim,
+  type ProvisioningRoom,
+  provisioningRoom,
+  refusal,
+  registered,
+  settled,
+} from '../../tests/support/provisioning.ts'
+import { limits } from '../base/limits.ts'
+import type { Attempt, AttemptQuery } from './attempts.ts'
+import type { Provisioning } from './provisioning.ts'
+import { registrations } from './schema.ts'
+
+const KEY = Buffer.alloc(64, 7).toString('base64')
+const OTHER = Buffer.alloc(64, 9).toString('base64')
+
+const enroll = (room: ProvisioningRoom, registrationId: string, more: object = {}) => {
+  const attestation = { type: 'symmetricKey', symmetricKey: { primaryKey: KEY, secondaryKey: KEY } }
+  const document = { registrationId, attestation, ...more }
+  return room.provisioning.enrollments.put(caller, room.service, registrationId, document, create)
+}
+
+async function refuse(room: ProvisioningRoom, by: Provisioning, id: string, trackingId: string): Promise<void> {
+  const claim = { ...keyClaim(room, id, OTHER), trackingId, source: `from-${trackingId}` }
+  await refusal(by.registrations.register(claim, {}, API))
+}
+
+/** Asks, and lets the time of waiting pass once the others have answered. */
+async function find(room: ProvisioningRoom, by: Provisioning, query: AttemptQuery): Promise<readonly Attempt[]> {
+  const found = by.attempts.find(room.service, query)
+  await settled()
+  room.clock.advance(limits.attemptAnswerMs)
+  return found
+}
+
+const trackingIds = (attempts: readonly Attempt[]) => attempts.map(({ trackingId }) => trackingId)
+
+test('every node is asked, one that was stopped is not, and nothing is told twice', async () => {
+  const room = await provisioningRoom()
+  const [here, there, gone] = [room.provisioning, room.again(), room.again()]
+  for (const node of [here, there, gone]) node.registrations.start()
+  await refuse(room, here, 'dev', 'one')
+  room.clock.advance(1)
+  await refuse(room, there, 'dev', 'two')
+  await refuse(room, gone, 'dev', 'three')
+  await gone.registrations.stop()
+  expect(trackingIds(await find(room, here, { registrationId: 'DEV' }))).toEqual(['two', 'one'])
+  expect(trackingIds(await find(room, there, { trackingId: 'one' }))).toEqual(['one'])
+  expect(await find(room, there, { trackingId: 'three' })).toEqual([])
+  await Promise.all([here.registrations.stop(), there.registrations.stop()])
+})
+
+test('of many nodes no more than so many traces are brought together', async () => {
+  const room = await provisioningRoom()
+  const count = Math.ceil(limits.attemptAnswers / limits.attemptsPerRegistration) + 2
+  const nodes = Array.from({ length: count }, () => room.again())
+  for (const [at, node] of nodes.entries()) {
+    node.registrations.start()
+    for (let time = 0; time < limits.attemptsPerRegistration; time++) await refuse(room, node, 'dev', `${at}-${time}`)
+  }
+  const found = await find(room, room.provisioning, { registrationId: 'dev' })
+  expect(found).toHaveLength(limits.attemptAnswers)
+  await Promise.all(nodes.map((node) => node.registrations.stop()))
+})
+
+test('the trace of an assignment is part of its commit: another node finds it, by tracking id as well', async () => {
+  const room = await provisioningRoom()
+  room.provisioning.registrations.start()
+  await enroll(room, 'dev')
+  await registered(room.provisioning, { ...keyClaim(room, 'dev', KEY), trackingId: 'first' })
+  const after = room.again()
+  const [attempt, ...others] = await find(room, after, { registrationId: 'dev' })
+  expect(others).toEqual([])
+  expect(attempt).toMatchObject({ outcome: 'assigned', reason: 'assigned', trackingId: 'first', credential: 'sas' })
+  expect(attempt?.steps.map(({ reason }) => reason)).toEqual([
+    'individual-enrollment',
+    'token-read',
+    'signature-matches',
+    'hub-chosen',
+    'hub-answered',
+  ])
+  expect(await find(room, after, { trackingId: 'first' })).toEqual([attempt])
+
+  // The next operation takes its place.
+  await registered(room.provisioning, { ...keyClaim(room, 'dev', KEY), trackingId: 'second' })
+  expect(await find(room, after, { trackingId: 'first' })).toEqual([])
+  expect(trackingIds(await find(room, after, { registrationId: 'dev' }))).toEqual(['second'])
+  await room.provisioning.registrations.stop()
+})
+
+test('another service sees nothing of it, except what asked for an id scope that there is not', async () => {
+  const room = await provisioningRoom()
+  await room.control.provisioningServices.put(caller, 'other', {}, { kind: 'absent' })
+  const other = (await room.control.provisioningServices.get('other'))!
+  await refuse(room, room.provisioning, 'dev', 'mine')
+  const lost = { ...keyClaim(room, 'dev', KEY), idScope: '0neNowhere0', trackingId: 'lost' }
+  await refusal(room.provisioning.registrations.register(lost, {}, API))
+  await enroll(room, 'dev')
+  await registered(room.provisioning, { ...keyClaim(room, 'dev', KEY), trackingId: 'good' })
+  const elsewhere = { ...room, service: other }
+  expect(trackingIds(await find(elsewhere, room.provisioning, { registrationId: 'dev' }))).toEqual(['lost'])
+  expect(await find(elsewhere, room.provisioning, { trackingId: 'good' })).toEqual([])
+  expect(await find(elsewhere, room.provisioning, { trackingId: 'mine' })).toEqual([])
+  expect(trackingIds(await find(room, room.provisioning, { trackingId: 'mine' }))).toEqual(['mine'])
+})
+
+test('what a hub answered: a refusal, and a device that stays', async () => {
+  const room = await provisioningRoom({ linked: ['hub-a.example'] })
+  await enroll(room, 'dev')
+  room.hubs.delete('hub-a.example')
+  await registered(room.provisioning, keyClaim(room, 'dev', KEY))
+  const [failed] = await find(room, room.provisioning, { registrationId: 'dev' })
+  expect(failed).toMatchObject({ outcome: 'failed', reason: 'hub-refused', errorCode: 400208 })
+  expect(failed?.steps.at(-1)?.detail).toMatchObject({ hub: 'hub-a.example', code: 400208 })
+})
+
+test('a record that an earlier version wrote is still shown', async () => {
+  const room = await provisioningRoom()
+  await enroll(room, 'dev')
+  await registered(room.provisioning, keyClaim(room, 'dev', KEY))
+  const id = `${room.service.idScope.toLowerCase()}/dev`
+  const { value, version } = (await room.store.get(registrations, id))!
+  const { trace: _, ...before } = value
+  await room.store.commit({
+    expect: [{ in: registrations, id, version }],
+    put: [{ collection: registrations, id, value: before }],
+  })
+  const [attempt] = await find(room, room.provisioning, { registrationId: 'dev' })
+  expect(attempt).toMatchObject({ outcome: 'assigned', deviceId: 'dev', steps: [] })
+})
+
+test('a trace in a record is small', async () => {
+  const room = await provisioningRoom()
+  await enroll(room, 'dev')
+  await registered(room.provisioning, { ...keyClaim(room, 'dev', KEY), trackingId: 'x'.repeat(36), source: '10.0.0.1' })
+  const stored = await room.store.get(registrations, `${room.service.idScope.toLowerCase()}/dev`)
+  expect(JSON.stringify(stored?.value.trace).length).toBeLessThan(1024)
+})
