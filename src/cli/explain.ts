@@ -88,11 +88,11 @@ const LABEL = 13
 const WIDTH = 100
 
 /** Words over several lines, which begin below the end of `head`. */
-function wrapped(head: string, words: string, indent = 2): string[] {
+function wrapped(head: string, words: string | readonly string[], indent = 2): string[] {
   const lines: string[] = []
   const room = WIDTH - indent - head.length
   let current = ''
-  for (const word of words.split(' ')) {
+  for (const word of typeof words === 'string' ? words.split(' ') : words) {
     if (current !== '' && current.length + 1 + word.length > room) {
       lines.push(current)
       current = ''
@@ -122,10 +122,17 @@ function steps(attempt: Members): string[] {
     const [detail = {}] = membersOf(step, 'detail')
     const facts = Object.keys(detail).map((name) => `${name}: ${text(detail, name)}`)
     // The step that decided is for comparing, so each of its facts has a line.
-    const lines = at === found.length - 1 ? facts : facts.length === 0 ? [] : [facts.join('; ')]
-    return [`    ${text(step, 'reason')}`, ...lines.flatMap((each) => wrapped('', each, 6))]
+    const lines = at === found.length - 1 ? facts.map((fact) => wrapped('', fact, 6)) : [inOneGo(facts)]
+    return [`    ${text(step, 'reason')}`, ...lines.flat()]
   })
   return shown.length === 0 ? [] : ['', '  Steps', ...shown]
+}
+
+/** A name stays on the line of its value; only sentences are broken. */
+const inOneGo = (facts: readonly string[]): string[] => {
+  const units = facts.map((fact, at) => (at === facts.length - 1 ? fact : `${fact};`))
+  const parts = units.flatMap((unit) => (unit.length > WIDTH - 20 ? unit.split(' ') : [unit]))
+  return parts.length === 0 ? [] : wrapped('', parts, 6)
 }
 
 function listed(earlier: readonly Members[]): string[] {

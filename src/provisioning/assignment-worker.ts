@@ -111,15 +111,16 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
       accept(next)
     } else if (retryMs !== undefined && !stopped) {
       // What it knew may be out of date by then.
-      entry.job = { id: job.id }
+      entry.job = withoutKnown(job)
       schedule(entry, retryMs)
     } else entries.delete(job.id)
   }
 
   /** What was known when the operation was opened is forgotten where the job had to wait. */
-  function fresh({ id, known }: Job): Job {
-    if (known === undefined || clock.now() - known.record.value.openedAt >= limits.assignmentFreshMs) return { id }
-    return { id, known }
+  function fresh(job: Job): Job {
+    const { known } = job
+    const isLate = known === undefined || clock.now() - known.record.value.openedAt >= limits.assignmentFreshMs
+    return isLate ? withoutKnown(job) : job
   }
 
   /** The pause before the next try; undefined: none here, the sweep finds the work item again. */
@@ -183,3 +184,6 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
     },
   }
 }
+
+/** What was attested stays true. */
+const withoutKnown = ({ id, trace }: Job): Job => ({ id, ...(trace !== undefined && { trace }) })

@@ -21,8 +21,8 @@ import {
   type Registration,
 } from './registration-record.ts'
 import { type Plan, planAssignment, planSteps } from './reprovisioning.ts'
-import { assignments, enrollmentGroups, enrollments, registrations } from './schema.ts'
-import { traced } from './trace.ts'
+import { assignments, enrollmentGroups, enrollments, registrations, traces } from './schema.ts'
+import { type OperationTrace, traced, traceFor } from './trace.ts'
 
 export interface AssignmentNeeds {
   readonly store: Store
@@ -41,6 +41,8 @@ export interface Job {
   readonly id: string
   /** What the one who opened the operation has just read and written; absent after a crash. */
   readonly known?: Known
+  /** How the device proved itself. */
+  readonly trace?: OperationTrace
 }
 
 export interface Known {
@@ -56,6 +58,15 @@ interface Current {
   readonly record: Assigning
   readonly enrollment: Enrollment
   readonly service: ProvisioningService | undefined
+  readonly trace: OperationTrace
+}
+
+type Ending = Pick<Current, 'id' | 'version' | 'trace'>
+
+/** The device arrived in its new hub; what is left is to delete it from the old one. */
+interface Moved {
+  readonly record: Stored<Registration>
+  readonly trace: OperationTrace
 }
 
 /**
@@ -75,62 +86,72 @@ interface Current {
 export function createAssigner(needs: AssignmentNeeds) {
   const { store, clock, log, control, linkedHubs, latencyOrder } = needs
 
-  return async function assign({ id, known }: Job, last: boolean): Promise<void> {
+  return async function assign({ id, known, trace: carried }: Job, last: boolean): Promise<void> {
     let next: Partial<Known> | undefined = known
+    let soFar = carried
     let wroteHub = false
     for (let round = 0; round < limits.commitAttempts; round++) {
       const stored = next?.record ?? (await store.get(registrations, id))
       if (stored === undefined) return
       const { value: record, version } = stored
       if (record.status !== 'assigning') return wroteHub ? refresh(stored, last) : forget(stored)
+      const trace = traceFor(record, soFar)
       const enrollment = next?.enrollment ?? (await enrollmentOf(record))
       const service = next?.service ?? (await control.provisioningServices.byScope(record.idScope))
       next = undefined
       const ended = endedEarly(record, enrollment)
       if (ended !== undefined) {
-        if ((await settle({ id, version }, ended)).ok) return
+        if ((await settle({ id, version, trace: traced(trace, [ended.step]) }, ended.value)).ok) return
         continue
       }
       wroteHub = true
-      const result = await advance({ id, version, record, enrollment: enrollment!, service }, last)
+      const result = await advance({ id, version, record, enrollment: enrollment!, service, trace }, last)
       if (result === 'done') return
-      if (result !== 'superseded') next = { record: result, enrollment: enrollment! }
+      if (result === 'superseded') continue
+      next = { record: result.record, enrollment: enrollment! }
+      soFar = result.trace
     }
     throw new ServiceError(409203, 'The registration changes faster than it can be assigned.')
   }
 
   /** What needs no hub: decided when the operation was opened, or by a change of the enrollment since then. */
-  function endedEarly(record: Assigning, enrollment: Enrollment | undefined): Registration | undefined {
+  function endedEarly(
+    record: Assigning,
+    enrollment: Enrollment | undefined,
+  ): { readonly value: Registration; readonly step: Step } | undefined {
     const now = clock.now()
     const { kind, id } = record.admittedBy
-    const because = (reason: string): Assigning => traced(record, [{ reason, detail: { kind, enrollment: id } }])
-    if (record.verdict === 'disabled') return disabled(because('enrollment-disabled'), now)
-    if (record.verdict !== undefined) return failed(because('no-certificate-issuance'), record.verdict, now)
-    if (enrollment === undefined) return failed(because('enrollment-deleted'), enrollmentGone(record.admittedBy), now)
-    return enrollment.provisioningStatus === 'disabled' ? disabled(because('enrollment-disabled'), now) : undefined
+    const because = (reason: string): Step => ({ reason, detail: { kind, enrollment: id } })
+    const { verdict } = record
+    if (verdict === 'disabled') return { value: disabled(record, now), step: because('enrollment-disabled') }
+    if (verdict !== undefined) return { value: failed(record, verdict, now), step: because('no-certificate-issuance') }
+    if (enrollment === undefined)
+      return { value: failed(record, enrollmentGone(record.admittedBy), now), step: because('enrollment-deleted') }
+    if (enrollment.provisioningStatus === 'disabled')
+      return { value: disabled(record, now), step: because('enrollment-disabled') }
+    return undefined
   }
 
   /** One step: a move arrives first and settles in the next round; everything else settles now. */
-  async function advance(given: Current, last: boolean): Promise<'done' | 'superseded' | Stored<Registration>> {
-    const { id, version, enrollment } = given
-    const plan = await withoutMovingHome(planFor(given))
-    const steps = planSteps(given, plan)
-    if (plan.kind === 'failed') return fail({ ...given, record: traced(given.record, steps) }, plan.failure)
-    const placed = await place(given.record, enrollment, plan, last)
-    const record = traced(given.record, [...steps, placed.step])
-    const current = { ...given, record }
-    if ('failure' in placed) return fail(current, placed.failure)
+  async function advance(current: Current, last: boolean): Promise<'done' | 'superseded' | Moved> {
+    const { id, version, record, enrollment } = current
+    const plan = await withoutMovingHome(planFor(current))
+    const steps = planSteps(current, plan)
+    if (plan.kind === 'failed') return fail({ ...current, trace: traced(current.trace, steps) }, plan.failure)
+    const placed = await place(record, enrollment, plan, last)
+    const trace = traced(current.trace, [...steps, placed.step])
+    if ('failure' in placed) return fail({ ...current, trace }, placed.failure)
     if (plan.kind === 'move') {
       const value = moved(record, placed.assignment, clock.now())
       const result = await store.commit({
         expect: [{ in: registrations, id, version }],
         put: [{ collection: registrations, id, value }],
       })
-      return result.ok ? { id, version: result.versions[0] ?? 0, value } : 'superseded'
+      return result.ok ? { record: { id, version: result.versions[0] ?? 0, value }, trace } : 'superseded'
     }
     const leftover = await cleanUp(record, placed.assignment, last)
     const done = assigned(record, placed.assignment, leftover, clock.now())
-    if (!(await settle(current, done)).ok) return 'superseded'
+    if (!(await settle({ id, version, trace }, done)).ok) return 'superseded'
     const { hub, deviceId, substatus } = placed.assignment
     const { registrationId, operationId } = record
     log.info({ registrationId, operationId, hub, deviceId, substatus }, 'device assigned')
@@ -152,10 +173,10 @@ export function createAssigner(needs: AssignmentNeeds) {
     return { kind: 'failed', failure: { code: 404000, message: 'The provisioning service does not exist any more.' } }
   }
 
-  async function fail({ id, version, record }: Current, failure: Failure): Promise<'done' | 'superseded'> {
+  async function fail({ id, version, record, trace }: Current, failure: Failure): Promise<'done' | 'superseded'> {
     const { registrationId, operationId } = record
     log.warn({ registrationId, operationId, ...failure }, 'assignment failed')
-    return (await settle({ id, version }, failed(record, failure, clock.now()))).ok ? 'done' : 'superseded'
+    return (await settle({ id, version, trace }, failed(record, failure, clock.now()))).ok ? 'done' : 'superseded'
   }
 
   /** Makes the device where the plan says, or tells what makes the registration fail for good. */
@@ -229,10 +250,13 @@ export function createAssigner(needs: AssignmentNeeds) {
     return remaining
   }
 
-  function settle({ id, version }: { id: string; version: number }, value: Registration): Promise<CommitResult> {
+  function settle({ id, version, trace }: Ending, value: Registration): Promise<CommitResult> {
     return store.commit({
       expect: [{ in: registrations, id, version }],
-      put: [{ collection: registrations, id, value }],
+      put: [
+        { collection: registrations, id, value },
+        { collection: traces, id, value: trace },
+      ],
       delete: [{ in: assignments, id }],
     })
   }

@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest'
 import {
   API,
+  any,
   caller,
   create,
+  ended,
   keyClaim,
   type ProvisioningRoom,
   provisioningRoom,
@@ -13,7 +15,7 @@ import {
 import { limits } from '../base/limits.ts'
 import type { Attempt, AttemptQuery } from './attempts.ts'
 import type { Provisioning } from './provisioning.ts'
-import { registrations } from './schema.ts'
+import { traces } from './schema.ts'
 
 const KEY = Buffer.alloc(64, 7).toString('base64')
 const OTHER = Buffer.alloc(64, 9).toString('base64')
@@ -118,25 +120,52 @@ test('what a hub answered: a refusal, and a device that stays', async () => {
   expect(failed?.steps.at(-1)?.detail).toMatchObject({ hub: 'hub-a.example', code: 400208 })
 })
 
-test('a record that an earlier version wrote is still shown', async () => {
+const idOf = (room: ProvisioningRoom): string => `${room.service.idScope.toLowerCase()}/dev`
+
+test('a registration of before there were traces is still shown, and a trace goes with its registration', async () => {
   const room = await provisioningRoom()
   await enroll(room, 'dev')
   await registered(room.provisioning, keyClaim(room, 'dev', KEY))
-  const id = `${room.service.idScope.toLowerCase()}/dev`
-  const { value, version } = (await room.store.get(registrations, id))!
-  const { trace: _, ...before } = value
-  await room.store.commit({
-    expect: [{ in: registrations, id, version }],
-    put: [{ collection: registrations, id, value: before }],
-  })
+  const id = idOf(room)
+  const trace = await room.store.get(traces, id)
+  await room.store.commit({ delete: [{ in: traces, id }] })
   const [attempt] = await find(room, room.provisioning, { registrationId: 'dev' })
   expect(attempt).toMatchObject({ outcome: 'assigned', deviceId: 'dev', steps: [] })
+  await room.store.commit({ put: [{ collection: traces, id, value: trace!.value }] })
+  await room.provisioning.registrations.remove(caller, room.service, 'dev', { kind: 'any' })
+  expect(await room.store.get(traces, id)).toBeUndefined()
+
+  await registered(room.provisioning, keyClaim(room, 'dev', KEY))
+  expect(await room.store.get(traces, id)).toBeDefined()
+  await room.provisioning.enrollments.remove(caller, room.service, 'dev', any.ifMatch)
+  expect(await room.store.get(traces, id)).toBeUndefined()
+  expect(await find(room, room.provisioning, { registrationId: 'dev' })).toEqual([])
 })
 
-test('a trace in a record is small', async () => {
+test('what another node finishes says that its beginning is not known', async () => {
+  const room = await provisioningRoom({ settings: { assigningMs: 60_000 } })
+  await enroll(room, 'dev')
+  const claim = { ...keyClaim(room, 'dev', KEY), trackingId: 'first' }
+  const { operationId } = await room.provisioning.registrations.register(claim, {}, API)
+  const [assigning] = await find(room, room.provisioning, { trackingId: 'first' })
+  expect(assigning).toMatchObject({ outcome: 'assigning', reason: 'assigning', operationId, steps: [] })
+  // As after a crash.
+  await room.provisioning.registrations.stop()
+  const after = room.again()
+  await settled()
+  room.clock.advance(2 * 60_000)
+  after.registrations.start()
+  await ended(after, claim, operationId)
+  const [attempt] = await find(room, after, { registrationId: 'dev' })
+  expect(attempt?.outcome).toBe('assigned')
+  expect(attempt?.steps.map(({ reason }) => reason)).toEqual(['attested-elsewhere', 'hub-chosen', 'hub-answered'])
+  await after.registrations.stop()
+})
+
+test('a trace is small', async () => {
   const room = await provisioningRoom()
   await enroll(room, 'dev')
   await registered(room.provisioning, { ...keyClaim(room, 'dev', KEY), trackingId: 'x'.repeat(36), source: '10.0.0.1' })
-  const stored = await room.store.get(registrations, `${room.service.idScope.toLowerCase()}/dev`)
-  expect(JSON.stringify(stored?.value.trace).length).toBeLessThan(1024)
+  const stored = await room.store.get(traces, idOf(room))
+  expect(JSON.stringify(stored?.value).length).toBeLessThan(1024)
 })

@@ -9,11 +9,11 @@ import { Lru } from '../crypto/lru.ts'
 import type { Store } from '../store/store.ts'
 import { type AttemptQuery, createAttemptRing } from './attempt-ring.ts'
 import type { Claim } from './claims.ts'
-import { sameId, storeId } from './ids.ts'
+import { prefixOf, sameId, storeId } from './ids.ts'
 import type { Registration } from './registration-record.ts'
 import { type Explanation, explain } from './remedies.ts'
-import { registrations } from './schema.ts'
-import { type Looked, printableText, type Trace, traceOf } from './trace.ts'
+import { registrations, traces } from './schema.ts'
+import { type Looked, type OperationTrace, printableText, shownFor, type Trace, traceOf } from './trace.ts'
 
 export type { AttemptQuery } from './attempt-ring.ts'
 
@@ -58,12 +58,19 @@ export interface Refusal {
   readonly error: Pick<ServiceError, 'code' | 'message'>
 }
 
+/** An operation and its registration. */
+export interface Opened {
+  /** Store id of the registration. */
+  readonly id: string
+  readonly operationId: string
+}
+
 /** Why devices were refused, and how they came to their hubs. */
 export interface Attempts {
   /** Remembers a refusal in this node, not durably. */
   refused(refusal: Refusal): void
   /** Remembers under which tracking id a registration was opened; its trace is in its record. */
-  admitted(claim: Claim, id: string): void
+  admitted(claim: Claim, opened: Opened): void
   /**
    * Attempts, newest first: refusals of every node that answers in time, and the last admitted one with its outcome.
    * Those under an id scope that no service has are found under every service.
@@ -88,21 +95,21 @@ interface Ask {
   readonly ask: string
   readonly query: AttemptQuery
 }
-type Answer = { readonly ask: string } & ({ readonly refused: Refused } | { readonly admitted: string })
+type Answer = { readonly ask: string } & ({ readonly refused: Refused } | { readonly admitted: Opened })
 
 const ASK = 'attempts.ask'
 const ANSWER = 'attempts.answer'
 
 export function createAttempts({ store, clock, random, bus, hubName }: AttemptsNeeds): Attempts {
   const ring = createAttemptRing()
-  /** Tracking id -> store id of the registration. */
-  const admitted = new Lru<string>(limits.attemptEntries)
+  /** By tracking id. */
+  const admitted = new Lru<Opened>(limits.attemptEntries)
   const asking = new Set<string>()
   let ended: (() => void) | undefined
 
   const known = (query: AttemptQuery) => {
-    const id = 'trackingId' in query ? admitted.get(query.trackingId) : undefined
-    return { refused: ring.find(query), admitted: id === undefined ? [] : [id] }
+    const opened = 'trackingId' in query ? admitted.get(query.trackingId) : undefined
+    return { refused: ring.find(query), admitted: opened === undefined ? [] : [opened] }
   }
 
   function answer({ ask, query }: Ask): void {
@@ -110,7 +117,7 @@ export function createAttempts({ store, clock, random, bus, hubName }: AttemptsN
     if (asking.has(ask)) return
     const found = known(query)
     for (const refused of found.refused) bus.publish(ANSWER, { ask, refused })
-    for (const id of found.admitted) bus.publish(ANSWER, { ask, admitted: id })
+    for (const opened of found.admitted) bus.publish(ANSWER, { ask, admitted: opened })
   }
 
   /** What the other nodes know. A node that does not answer in time is left out: they may be many, or gone. */
@@ -138,12 +145,12 @@ export function createAttempts({ store, clock, random, bus, hubName }: AttemptsN
     return answers
   }
 
-  async function recorded(id: string, query: AttemptQuery): Promise<Attempt[]> {
-    const value = (await store.get(registrations, id))?.value
-    if (value === undefined) return []
-    // Another attempt opened the current operation.
-    if ('trackingId' in query && value.trace?.trackingId !== query.trackingId) return []
-    return [attemptOf(value, hubName)]
+  /** The last operation of a registration; with an operation id only if it is that one. */
+  async function recorded({ id, operationId }: Partial<Opened> & Pick<Opened, 'id'>): Promise<Attempt[]> {
+    const [record, trace] = await Promise.all([store.get(registrations, id), store.get(traces, id)])
+    if (record === undefined) return []
+    if (operationId !== undefined && record.value.operationId !== operationId) return []
+    return [attemptOf(record.value, trace?.value, hubName)]
   }
 
   return {
@@ -158,19 +165,18 @@ export function createAttempts({ store, clock, random, bus, hubName }: AttemptsN
         ...traceOf(claim, looked),
       })
     },
-    admitted({ trackingId }, id) {
-      if (trackingId !== undefined) admitted.set(trackingId, id)
+    admitted({ trackingId }, opened) {
+      if (trackingId !== undefined) admitted.set(trackingId, opened)
     },
     async find({ idScope }, query) {
       const own = known(query)
       const others = await elsewhere(query)
       const refused = [...own.refused, ...others.flatMap((each) => ('refused' in each ? [each.refused] : []))]
-      const prefix = storeId(idScope, '')
-      const ids =
+      const operations =
         'registrationId' in query
-          ? [storeId(idScope, query.registrationId)]
+          ? [{ id: storeId(idScope, query.registrationId) }]
           : [...own.admitted, ...others.flatMap((each) => ('admitted' in each ? [each.admitted] : []))]
-      const records = await Promise.all(ids.filter((id) => id.startsWith(prefix)).map((id) => recorded(id, query)))
+      const records = await Promise.all(operations.filter(({ id }) => id.startsWith(prefixOf(idScope))).map(recorded))
       return [...refused.filter((each) => concerns(idScope, each)).map(refusedAttempt), ...records.flat()].sort(
         (a, b) => b.time.localeCompare(a.time),
       )
@@ -192,16 +198,21 @@ function refusedAttempt({ at, ...refused }: Refused): Attempt {
   return { time: isoTime(at), outcome: 'refused', ...refused, ...explain(refused.steps) }
 }
 
-/** The last attempt that was admitted, by its record. */
-function attemptOf(record: Registration, hubName: AttemptsNeeds['hubName']): Attempt {
-  const { trace = { credential: record.credential.kind === 'x509' ? 'x509' : 'sas', steps: [] } } = record
+/** The last attempt that was admitted; without a trace where its end is not reached, or was before there were traces. */
+function attemptOf(
+  record: Registration,
+  stored: OperationTrace | undefined,
+  hubName: AttemptsNeeds['hubName'],
+): Attempt {
+  const { operationId, credential, status } = record
+  const trace = stored?.operationId === operationId ? stored : { credential: shownFor(credential), steps: [] }
   return {
     time: isoTime(record.openedAt),
     operation: 'register',
-    outcome: record.status,
+    outcome: status,
     idScope: record.idScope,
     registrationId: record.registrationId,
-    operationId: record.operationId,
+    operationId,
     enrollment: record.admittedBy,
     ...(record.status === 'failed' && {
       errorCode: record.failure.code,
@@ -214,6 +225,6 @@ function attemptOf(record: Registration, hubName: AttemptsNeeds['hubName']): Att
     }),
     lastUpdatedDateTimeUtc: isoTime(record.updatedAt),
     ...trace,
-    ...explain(trace.steps, record.status),
+    ...explain(trace.steps, status),
   }
 }

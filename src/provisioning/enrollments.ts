@@ -8,7 +8,7 @@ import {
   type Enrollments,
 } from './enrollment-records.ts'
 import { serviceState } from './registration-record.ts'
-import { assignments, enrollments, registrations } from './schema.ts'
+import { assignments, enrollments, registrations, traces } from './schema.ts'
 
 /**
  * Individual enrollments (dps.md 6.2, 6.3). Deleting one takes its registration record along, which is a part of it
@@ -26,6 +26,7 @@ export function createEnrollments(needs: EnrollmentNeeds & { readonly hubName: (
     removed: (_service, id) => ({
       delete: [
         { in: registrations, id },
+        { in: traces, id },
         { in: assignments, id },
       ],
     }),

@@ -5,7 +5,6 @@ import type { JsonObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { isSince } from './api-version.ts'
 import { sameId, storeId } from './ids.ts'
-import type { Trace } from './trace.ts'
 
 /** The states of a registration (dps.md 5.1). `unassigned` is never stored: a record begins with its first operation. */
 export type RegistrationStatus = 'unassigned' | Registration['status']
@@ -71,8 +70,6 @@ interface Common {
   readonly untold?: true
   readonly createdAt: number
   readonly updatedAt: number
-  /** How the current operation came about, and its end; absent in records of earlier versions. */
-  readonly trace?: Trace
 }
 
 export type Assigning = Common & {
@@ -96,12 +93,11 @@ export interface Opening {
   readonly verdict: Assigning['verdict']
   readonly operationId: string
   readonly now: number
-  readonly trace: Trace
 }
 
 /** any state -> assigning: a new operation. */
 export function opened(before: Registration | undefined, opening: Opening): Assigning {
-  const { idScope, registrationId, admittedBy, credential, proof, verdict, operationId, now, trace } = opening
+  const { idScope, registrationId, admittedBy, credential, proof, verdict, operationId, now } = opening
   const earlier = before === undefined ? [] : [before.operationId, ...before.earlier]
   return {
     status: 'assigning',
@@ -120,7 +116,6 @@ export function opened(before: Registration | undefined, opening: Opening): Assi
     ...(before?.untold !== undefined && { untold: before.untold }),
     createdAt: before?.createdAt ?? now,
     updatedAt: now,
-    trace,
   }
 }
 

@@ -9,7 +9,7 @@ import { scanPage } from './enrollment-records.ts'
 import { requireId, shown, storeId } from './ids.ts'
 import { parseQuery } from './query.ts'
 import { type DeviceRegistrationResult, type Registration, serviceState } from './registration-record.ts'
-import { assignments, enrollmentGroups, enrollments, registrations } from './schema.ts'
+import { assignments, enrollmentGroups, enrollments, registrations, traces } from './schema.ts'
 
 /** The service API's view of registrations (dps.md 6.2): records of individual and of group devices alike. */
 export interface RegistrationRecords {
@@ -60,6 +60,7 @@ export function createRegistrationRecords(needs: {
           expect: [{ in: registrations, id, version }],
           delete: [
             { in: registrations, id },
+            { in: traces, id },
             { in: assignments, id },
           ],
         }

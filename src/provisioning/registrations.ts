@@ -137,7 +137,6 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
       verdict,
       operationId,
       now,
-      trace: traceOf(claim, looking),
     }
     const value = opened(record?.value, opening)
     const expect: Expectation[] = [{ in: registrations, id, version: record?.version ?? 0 }]
@@ -153,9 +152,10 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
       requirePresence(service, result.conflicts)
       return undefined
     }
-    attempts.admitted(claim, id)
+    attempts.admitted(claim, { id, operationId })
     const [version = 0] = result.versions
-    worker.accept({ id, known: { record: { id, version, value }, enrollment: document, service } })
+    const known = { record: { id, version, value }, enrollment: document, service }
+    worker.accept({ id, known, trace: { operationId, ...traceOf(claim, looking) } })
     return assigning(operationId)
   }
 

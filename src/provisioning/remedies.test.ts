@@ -9,6 +9,7 @@ const ON_THE_WAY = new Set([
   'individual-enrollment',
   'token-read',
   'key-tried',
+  'attested-elsewhere',
   'signature-matches',
   'signature-matches-derived-key',
   'thumbprint-matches',

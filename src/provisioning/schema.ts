@@ -1,6 +1,7 @@
 import { collection, queue, type Schema } from '../store/store.ts'
 import type { EnrollmentGroup, IndividualEnrollment } from './enrollment-document.ts'
 import type { Registration } from './registration-record.ts'
+import type { OperationTrace } from './trace.ts'
 
 /** Ids of all collections: `storeId` of ids.ts, so that one service's documents stand together. */
 export const enrollments = collection<IndividualEnrollment>('enrollments')
@@ -13,10 +14,16 @@ export const registrations = collection<Registration>('registrations', { group: 
  */
 export const groupEpochs = collection<{ readonly changedAt: number }>('enrollmentGroupEpochs')
 
+/**
+ * How the last operation of each registration came to its end; the id is the registration's. Written with the outcome,
+ * beside the record, because a record is read at every poll and this hardly ever.
+ */
+export const traces = collection<OperationTrace>('registrationTraces')
+
 /** Registrations that are to be assigned; the item's id is the registration's. */
 export const assignments = queue<Record<string, never>>('assignments')
 
 export const provisioningSchema: Schema = {
-  collections: [enrollments, enrollmentGroups, registrations, groupEpochs],
+  collections: [enrollments, enrollmentGroups, registrations, traces, groupEpochs],
   queues: [assignments],
 }

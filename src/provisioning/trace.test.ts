@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { limits } from '../base/limits.ts'
 import type { PresentedCertificate, Step } from './attestation/verdict.ts'
 import type { Claim } from './claims.ts'
-import { printableText, type Trace, traced, traceOf } from './trace.ts'
+import { printableText, type Trace, traced, traceFor, traceOf } from './trace.ts'
 
 const claim: Claim = {
   idScope: '0neA',
@@ -39,7 +39,7 @@ test('one step too many: the first and the last ones stay', () => {
   expect(found.steps).toHaveLength(limits.attemptSteps)
   expect(found.steps.slice(0, 2)).toEqual([step('s0'), { reason: 'steps-left-out', detail: { count: 2 } }])
   expect(words(found).slice(2)).toEqual(steps.slice(3).map(({ reason }) => reason))
-  expect(words(traced({ trace: found }, [step('end')]).trace)).toContain('end')
+  expect(words(traced(found, [step('end')]))).toContain('end')
 })
 
 test('one character too many is cut', () => {
@@ -68,7 +68,11 @@ test('texts of strangers are printable and tell no signature', () => {
   expect(printableText('hub/devices/d?sig=abc%2Bdef&se=1')).toBe('hub/devices/d?sig=[redacted]&se=1')
 })
 
-test('a record of an earlier version has no trace, and gets none', () => {
-  const record: { trace?: Trace; status: string } = { status: 'assigning' }
-  expect(traced(record, [step('s')])).toBe(record)
+test('a trace goes on only for its own operation', () => {
+  const carried = { operationId: 'a', ...traceOf(claim, { steps: [step('s')] }) }
+  const credential = { kind: 'symmetricKey' } as const
+  expect(traceFor({ operationId: 'a', credential }, carried)).toBe(carried)
+  const lost = { operationId: 'b', credential: 'sas', steps: [{ reason: 'attested-elsewhere' }] }
+  expect(traceFor({ operationId: 'b', credential }, carried)).toEqual(lost)
+  expect(traceFor({ operationId: 'b', credential }, undefined)).toEqual(lost)
 })

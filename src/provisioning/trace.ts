@@ -2,6 +2,7 @@ import { limits } from '../base/limits.ts'
 import { redactText } from '../base/log.ts'
 import type { PresentedCertificate, Step } from './attestation/verdict.ts'
 import type { Claim } from './claims.ts'
+import type { Credential, Registration } from './registration-record.ts'
 
 /**
  * How a decision about a device came about (dps.md 8.1 to 8.3): what it showed and every step to the outcome, in order.
@@ -29,20 +30,36 @@ export function traceOf({ kind, trackingId, transport, source }: Claim, looked: 
     ...(transport !== undefined && { transport }),
     ...(source !== undefined && { source }),
     credential: kind,
-    steps: looked.steps,
+    steps: looked.steps.map((step) => printable(step)),
     ...(looked.certificates !== undefined && { certificates: looked.certificates }),
   })
 }
 
-/** The record with more steps in its trace; a record of an earlier version has none. */
-export const traced = <R extends { readonly trace?: Trace }>(record: R, steps: readonly Step[]): R =>
-  record.trace === undefined
-    ? record
-    : { ...record, trace: bounded({ ...record.trace, steps: [...record.trace.steps, ...steps] }) }
+/** The trace of one operation; carried in memory from its opening until it is written with the outcome. */
+export interface OperationTrace extends Trace {
+  readonly operationId: string
+}
+
+/** The trace that goes on, if it is of this operation: after a crash, or on another node, its beginning is not known. */
+export function traceFor(
+  { operationId, credential }: Pick<Registration, 'operationId' | 'credential'>,
+  carried: OperationTrace | undefined,
+): OperationTrace {
+  if (carried?.operationId === operationId) return carried
+  return { operationId, credential: shownFor(credential), steps: [{ reason: 'attested-elsewhere' }] }
+}
+
+/** What the device must have shown. */
+export const shownFor = ({ kind }: Credential): Trace['credential'] => (kind === 'x509' ? 'x509' : 'sas')
+
+/** The trace with more steps. */
+export const traced = <T extends Trace>(trace: T, steps: readonly Step[]): T =>
+  bounded({ ...trace, steps: [...trace.steps, ...steps.map((step) => printable(step))] })
 
 /** A reader needs the beginning and what decided: what is too much is left out between the two. */
-function bounded(trace: Trace): Trace {
-  const whole = { ...trace, steps: shortened(trace.steps, limits.attemptSteps).map((step) => printable(step)) }
+function bounded<T extends Trace>(trace: T): T {
+  const whole =
+    trace.steps.length <= limits.attemptSteps ? trace : { ...trace, steps: shortened(trace.steps, limits.attemptSteps) }
   if (Buffer.byteLength(JSON.stringify(whole)) <= limits.attemptBytes) return whole
   const { certificates, steps } = trace
   return {
@@ -80,8 +97,13 @@ const brief = (certificate: PresentedCertificate): PresentedCertificate => ({
 /** Control characters would let a stranger write to the terminal of whoever reads the trace. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu
 
+/** ASCII without `=`, behind which `redactText` would look for signatures and keys. */
+const PLAIN = /^[ -<>-~]*$/
+
 /** A text of the device's making as a trace shows it. */
 export function printableText(text: string, length: number = limits.attemptTextLength): string {
+  // Nearly every text is plain, and this is on the way of every registration.
+  if (text.length <= length && PLAIN.test(text) && !text.includes('earer ')) return text
   const cut = text.length > length ? `${text.slice(0, length)}…` : text
   return redactText(cut).replace(UNPRINTABLE, '·')
 }

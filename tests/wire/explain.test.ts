@@ -243,7 +243,7 @@ const steady = (text: string): string =>
     .replaceAll(muster.addresses.idScope, '<id scope>')
     .replaceAll(/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, '<guid>')
     .replaceAll(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, '<time>')
-    .replaceAll(/\b\d{4}-\d\d-\d\d\b/g, '<day>')
+    .replaceAll(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/g, '<time> UTC')
     .replaceAll(/\b[0-9A-F]{64}\b/g, '<SHA-256>')
     .replaceAll(/\b[0-9A-F]{40}\b/g, '<SHA-1>')
     .replaceAll(/\bfingerprint: [0-9a-f]{12}\b/g, 'fingerprint: <fingerprint>')
