@@ -12,6 +12,7 @@ import { createMqttEndpoint, type MqttEndpoint } from './endpoints/mqtt/server.t
 import { createHub, type Hub } from './hub/hub.ts'
 import type { LinkedHub } from './provisioning/linked-hub.ts'
 import { createProvisioning, type Provisioning } from './provisioning/provisioning.ts'
+import { acceptWebSockets } from './wire/websocket.ts'
 
 /** The domain rooms of one node. */
 export interface Rooms {
@@ -63,12 +64,12 @@ export async function deviceEndpoints(
   rooms: Rooms,
 ): Promise<{ http: HttpEndpoint; mqtt: MqttEndpoint }> {
   const all = { ...needs, ...rooms }
-  const http = await createHttpEndpoint(needs, [
-    dpsDevice(all),
-    dpsEnrollments(all),
-    dpsRegistrations(all),
-    hubRegistry(all),
-    hubTwins(all),
-  ])
-  return { http, mqtt: createMqttEndpoint(all) }
+  const mqtt = createMqttEndpoint(all)
+  const upgrade = acceptWebSockets(needs.log, { mqtt: mqtt.serve })
+  const http = await createHttpEndpoint(
+    needs,
+    [dpsDevice(all), dpsEnrollments(all), dpsRegistrations(all), hubRegistry(all), hubTwins(all)],
+    upgrade,
+  )
+  return { http, mqtt }
 }
