@@ -56,13 +56,13 @@ export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
   const assign = createAssigner({ ...needs, latencyOrder: settings.latencyOrder })
   const worker = createAssignmentWorker({ ...needs, assign, assigningMs: settings.assigningMs })
   const attest = createAttestation({ ...needs, clockSkewMs: settings.clockSkewMs })
-  const { retryAfterSeconds } = settings
+  const { retryAfterSeconds, hubName } = settings
   return {
-    enrollments: createEnrollments(needs),
+    enrollments: createEnrollments({ ...needs, hubName }),
     enrollmentGroups: createEnrollmentGroups({ ...needs, control }),
     registrations: {
-      ...createDeviceRegistrations({ ...needs, attest, worker, retryAfterSeconds }),
-      ...createRegistrationRecords(needs),
+      ...createDeviceRegistrations({ ...needs, attest, worker, retryAfterSeconds, hubName }),
+      ...createRegistrationRecords({ ...needs, hubName }),
       start: worker.start,
       stop: worker.stop,
     },
