@@ -49,8 +49,9 @@ export function acceptWebSockets(log: Log, protocols: Readonly<Record<string, Se
         `Sec-WebSocket-Protocol must offer one of: ${known}. Found ${offered === undefined ? 'none' : 'others only'}.`,
       )
     }
-    const unproved = boundStranger(socket, () => log.debug({ remote: address }, 'WebSocket cut: unproved flood'))
     server.handleUpgrade(request, socket, head, (ws) => {
+      // Not before `ws` listens: what comes with the handshake would be counted and lost.
+      const unproved = boundStranger(socket, () => log.debug({ remote: address }, 'WebSocket cut: unproved flood'))
       const serve = protocols[ws.protocol.toLowerCase()]!
       serve(streamOf(ws, socket), {
         ...peer,
