@@ -309,6 +309,13 @@ test('a device named registrations is a device of the hub', async () => {
   })
 })
 
+test.each(['d1', 'registrations'])('a registration of %s is the business of the provisioning service', async (id) => {
+  const { connected } = await start()
+  // Without a look at what it shows: that is judged with the register message.
+  const username = `0ne00000000/registrations/${id}/api-version=2019-03-31`
+  await connected({ clientId: id, username, password: Buffer.from('no token') })
+})
+
 test('X.509: the certificate of the handshake and no password', async () => {
   const { hub, iotHub, open, clock } = await start()
   const issued = await issueDeviceCertificate({
