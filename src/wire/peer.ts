@@ -7,6 +7,8 @@ export interface Peer {
   readonly chain: readonly Buffer[]
   /** Source address; IPv4 in its own form also on a dual-stack listener. */
   readonly address: string
+  /** The connection's bytes come in messages of a WebSocket. */
+  readonly inWebSocket?: true
   /** The caller has proved who it is: lifts the deadline and the ceilings of strangers. May be called again. */
   proved(): void
 }

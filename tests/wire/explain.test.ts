@@ -10,6 +10,7 @@ import { caReferences, clientCertificates, newKey, symmetricKeys } from '../supp
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { createPki, deviceCertificate, fullChain, leafOnly, type Pki, withoutRoot } from '../support/pki.ts'
 import type { RawAnswer } from '../support/raw-https.ts'
+import { connectMqtt, rawConnect, rawPublish, rawSubscribe, readMessage } from '../support/raw-mqtt.ts'
 import { type Enrolling, enrolling } from '../support/service-client.ts'
 import { derivedKey, sasToken, unixNow } from '../support/tokens.ts'
 
@@ -333,6 +334,35 @@ test('a refusal after a good registration comes first, the good one stays', asyn
   expect((await explain('--registration-id', 'changed')).out).toMatch(/Earlier attempts\n.+ assigned {2}assigned/)
   const table = await explain('--registration-id', 'changed', '--output', 'table')
   expect(table.out).toMatch(/^Time +Registration ID/)
+})
+
+test.each([
+  ['MQTT', false],
+  ['MQTT over WebSocket', true],
+] as const)('a refusal over %s', async (transport, inWebSocket) => {
+  const { address, ports, idScope } = muster.addresses
+  const id = inWebSocket ? 'over-websocket' : 'over-mqtt'
+  await enrolledKey(id)
+  const client = await connectMqtt({
+    address,
+    port: inWebSocket ? ports.https : ports.mqtts,
+    ca: muster.ca,
+    ...(inWebSocket && { webSocket: { path: '/$iothub/websocket', protocol: 'mqtt' } }),
+  })
+  const username = `${idScope}/registrations/${id}/api-version=2019-03-31`
+  client.write(
+    rawConnect({ clientId: id, username, password: signed(id, key()), clean: true, keepAlive: 60 }),
+    rawSubscribe(1, '$dps/registrations/res/#', 1),
+    rawPublish('$dps/registrations/PUT/iotdps-register/?$rid=1', '', 2),
+  )
+  const packets = [await client.next(), await client.next(), await client.next(), await client.next()]
+  const { trackingId } = JSON.parse(readMessage(packets[3]!).payload) as { trackingId: string }
+  client.close()
+  const { out } = await explain('--tracking-id', trackingId, '--output', 'json')
+  screens.push(out)
+  const { value } = JSON.parse(out) as { value: object[] }
+  expect(value).toHaveLength(1)
+  expect(value[0]).toMatchObject({ transport, source: address, registrationId: id, reason: 'signature-mismatch' })
 })
 
 test('a request that is none, and a poll with another key', async () => {
