@@ -69,7 +69,7 @@ export interface Opened {
 export interface Attempts {
   /** Remembers a refusal in this node, not durably. */
   refused(refusal: Refusal): void
-  /** Remembers under which tracking id a registration was opened; its trace is in its record. */
+  /** Remembers under which tracking id a registration was opened; its trace will be in the store. */
   admitted(claim: Claim, opened: Opened): void
   /**
    * Attempts, newest first: refusals of every node that answers in time, and the last admitted one with its outcome.

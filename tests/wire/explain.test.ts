@@ -399,6 +399,9 @@ test('wrong usage, unknown ids, and no token', async () => {
   const path = `/muster/provisioningServices/${muster.addresses.dps.name}/attempts`
   expect((await manage(muster, 'GET', path)).status).toBe(400)
   expect((await manage(muster, 'GET', `${path}?registrationId=a&trackingId=b`)).status).toBe(400)
+  const long = (length: number) => manage(muster, 'GET', `${path}?registrationId=${'x'.repeat(length)}`)
+  expect((await long(128)).status).toBe(200)
+  expect((await long(129)).status).toBe(400)
   expect((await manage(muster, 'GET', '/muster/provisioningServices/nobody/attempts?trackingId=b')).status).toBe(404)
   const { management } = muster.addresses.ports
   expect((await fetch(`http://127.0.0.1:${management}${path}?trackingId=b`)).status).toBe(401)

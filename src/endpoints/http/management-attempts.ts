@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { ServiceError } from '../../base/errors.ts'
+import { limits } from '../../base/limits.ts'
 import type { Control } from '../../control/control.ts'
 import type { AttemptQuery, Provisioning } from '../../provisioning/provisioning.ts'
 import { guarded, type ManagementGuard } from './management-guard.ts'
@@ -22,9 +23,14 @@ export const managementAttempts = (needs: ManagementAttemptsNeeds): Routes =>
   })
 
 function readQuery(request: FastifyRequest): AttemptQuery {
-  const registrationId = queryOf(request, 'registrationId') || undefined
-  const trackingId = queryOf(request, 'trackingId') || undefined
+  const [registrationId, trackingId] = ['registrationId', 'trackingId'].map((name) => idOf(request, name))
   if (registrationId !== undefined && trackingId === undefined) return { registrationId }
   if (trackingId !== undefined && registrationId === undefined) return { trackingId: trackingId.toLowerCase() }
   throw new ServiceError(400004, 'Expected either registrationId or trackingId in the query, found both or neither.')
+}
+
+function idOf(request: FastifyRequest, name: string): string | undefined {
+  const id = queryOf(request, name) || undefined
+  if (id === undefined || id.length <= limits.idLength) return id
+  throw new ServiceError(400004, `${name} must have at most ${limits.idLength} characters, found ${id.length}.`)
 }

@@ -135,9 +135,17 @@ function roleOf({ sha256 }: Certificate, verdict: ChainVerdict): string {
   return verdict.certificate?.sha256 === sha256 ? verdict.reason : NOT_JUDGED
 }
 
+/** Of parsed certificates: issuers come again and again. */
+const facts = new WeakMap<Certificate, Omit<PresentedCertificate, 'verdict'>>()
+
 function presentedAs(certificate: Certificate, verdict: string): PresentedCertificate {
-  const { serialNumber: _, version: __, subjectName, issuerName, ...info } = certificateInfo(certificate)
-  return { subjectName: printableText(subjectName), issuerName: printableText(issuerName), ...info, verdict }
+  let known = facts.get(certificate)
+  if (known === undefined) {
+    const { serialNumber: _, version: __, subjectName, issuerName, ...info } = certificateInfo(certificate)
+    known = { subjectName: printableText(subjectName), issuerName: printableText(issuerName), ...info }
+    facts.set(certificate, known)
+  }
+  return { ...known, verdict }
 }
 
 /** An authority that the chain needs and that was uploaded, but is not verified yet. */
