@@ -124,6 +124,25 @@ export const limits = {
   /** Certificates in one uploaded text. */
   certificatesPerText: 20,
 
+  // --- TPM 2.0
+  /** TPM2B_PUBLIC of an RSA key of 4096 bits has 572 bytes. */
+  tpmPublicBytes: 1_024,
+  /** Text inside an activation blob: over AMQP the blob has to fit two SASL frames (attestation-crypto.md A4). */
+  tpmUriBytes: 150,
+  /** How long a device may take to sign with the key of its challenge; polls of what it opened may come later. */
+  tpmChallengeMs: 10 * 60 * 1000,
+  /** A device that begins again within gets the same key again, and a key that was replaced is good for so long. */
+  tpmChallengeRepeatMs: 60 * 1000,
+  /** Keys of one device at a time: the newest, and those that it replaced a moment ago. */
+  tpmChallengesPerDevice: 4,
+  /** How often challenges that have run out are deleted, and how many at a time. */
+  tpmChallengeSweepMs: 60 * 1000,
+  tpmChallengeSweep: 200,
+  /** A TPM answers within: making an RSA key takes a slow chip many seconds. */
+  tpmAnswerMs: 120_000,
+  /** A TPM's largest answer, as the kernel's buffer has it. */
+  tpmAnswerBytes: 4_096,
+
   // --- registration
   operationHistoryMs: 60 * 60 * 1000,
   /** Replaced operations of a registration that may still be asked after. */

@@ -1,4 +1,6 @@
-import type { Clock } from '../base/clock.ts'
+import { type Clock, every, type Timer } from '../base/clock.ts'
+import { asServiceError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Control, ProvisioningService } from '../control/control.ts'
@@ -15,6 +17,7 @@ import { createRegistrationRecords, type RegistrationRecords } from './registrat
 import { createDeviceRegistrations, type DeviceRegistrations } from './registrations.ts'
 import { enrollmentGroups, enrollments, registrations } from './schema.ts'
 import { defaultSettings, type ProvisioningSettings } from './settings.ts'
+import { createTpmChallenges } from './tpm-challenge.ts'
 
 export { isSince, requireApiVersion } from './api-version.ts'
 export { type Claim, parseRegisterBody, type RegisterBody } from './claims.ts'
@@ -22,6 +25,7 @@ export type { BulkResult, Enrollments } from './enrollment-records.ts'
 export type { DeviceRegistrationResult, OperationStatus, RegistrationStatus } from './registration-record.ts'
 export { provisioningSchema } from './schema.ts'
 export type { ProvisioningSettings } from './settings.ts'
+export { AuthorizationRequired } from './tpm-challenge.ts'
 
 export interface ProvisioningNeeds {
   readonly store: Store
@@ -50,20 +54,30 @@ export interface Registrations extends DeviceRegistrations, RegistrationRecords 
 }
 
 export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
-  const { store, control } = needs
+  const { store, control, clock, log } = needs
   const settings = { ...defaultSettings, ...needs.settings }
   const assign = createAssigner({ ...needs, latencyOrder: settings.latencyOrder })
   const worker = createAssignmentWorker({ ...needs, assign, assigningMs: settings.assigningMs })
-  const attest = createAttestation({ ...needs, clockSkewMs: settings.clockSkewMs })
+  const challenges = createTpmChallenges(needs)
+  const attest = createAttestation({ ...needs, challenges, clockSkewMs: settings.clockSkewMs })
   const { retryAfterSeconds } = settings
+  let sweeping: Timer | undefined
   return {
     enrollments: createEnrollments(needs),
     enrollmentGroups: createEnrollmentGroups({ ...needs, control }),
     registrations: {
       ...createDeviceRegistrations({ ...needs, attest, worker, retryAfterSeconds }),
       ...createRegistrationRecords(needs),
-      start: worker.start,
-      stop: worker.stop,
+      start() {
+        worker.start()
+        sweeping = every(clock, limits.tpmChallengeSweepMs, challenges.sweep, (error) =>
+          log.error({ reason: asServiceError(error).message, cause: error }, 'deleting old TPM challenges failed'),
+        )
+      },
+      async stop() {
+        sweeping?.cancel()
+        await worker.stop()
+      },
     },
     contents: ({ idScope }) => contentsOf(store, idScope),
   }

@@ -27,6 +27,15 @@ export type Credential =
       /** Groups: the spelling of the registration id under which the device's key was derived (dps.md 1.8). */
       readonly derivedFrom?: string
     }
+  | {
+      readonly kind: 'tpm'
+      /** Base64 of TPM2B_PUBLIC: what `hubKey` is wrapped for, whatever the enrollment says by then. */
+      readonly endorsementKey: string
+      /** Of the challenge that the device answered; the device may have another one next time. */
+      readonly storageRootKey: string
+      /** What the hub knows the device by: base64 of 32 bytes, new with every operation (dps.md 4.1). */
+      readonly hubKey: string
+    }
 
 /** The enrollment that admitted the device. */
 export interface AdmittedBy {
@@ -169,6 +178,8 @@ export interface DeviceRegistrationResult {
   readonly lastUpdatedDateTimeUtc?: string
   readonly etag?: string
   readonly x509?: JsonObject
+  /** TPM, when assigned: the key towards the hub, for this TPM alone (dps.md 4.1). */
+  readonly tpm?: { readonly authenticationKey: string }
 }
 
 /** Answer to register and to a poll (dps.md 1.4, 1.5): 202 with Retry-After while `assigning`, else 200. */
@@ -184,7 +195,7 @@ export function operationStatus(
   version: number,
   operationId: string,
   apiVersion: string,
-): OperationStatus {
+): Required<OperationStatus> {
   const registrationState = deviceState(record, version, apiVersion)
   // The real service's answer for a disabled enrollment names no operation (dps.md 1.5).
   return { operationId: record.status === 'disabled' ? '' : operationId, status: record.status, registrationState }

@@ -15,6 +15,7 @@ import { requirePresence } from './enrollment-records.ts'
 import { requireId, storeId } from './ids.ts'
 import {
   type Assigning,
+  type Credential,
   type DeviceRegistrationResult,
   deviceState,
   isOperation,
@@ -24,6 +25,8 @@ import {
   type Registration,
 } from './registration-record.ts'
 import { assignments, enrollments, registrations } from './schema.ts'
+import { AuthorizationRequired } from './tpm-challenge.ts'
+import { withHubKey } from './tpm-hub-key.ts'
 
 export interface RegistrationNeeds {
   readonly store: Store
@@ -43,7 +46,8 @@ export interface DeviceRegistrations {
   /**
    * Proves the device and opens an operation. The answer is always `assigning`, whatever the outcome will be, and
    * follows the commit that makes the operation durable. A device that asks again while its operation runs gets the
-   * same operation. Throws 401 or 404 for a device that is not admitted, 429 when too many are waiting.
+   * same operation. Throws 401 or 404 for a device that is not admitted, AuthorizationRequired for one that first has
+   * to be told what to sign with, 429 when too many are waiting.
    */
   register(claim: Claim, body: RegisterBody, apiVersion: string): Promise<OperationStatus>
   /** How an operation stands, for the identity that opened it. Never throttled; 404203 for an unknown operation. */
@@ -72,7 +76,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     for (let attempt = 0; attempt < limits.commitAttempts; attempt++) {
       const found = await find(service, claim)
       const admission = admit(claim, await judge(found, claim, body))
-      requireOneAttestation(claim, body)
+      requireOneAttestation(claim, admission, body)
       const running = runningOperation(found, admission, body)
       if (running !== undefined) {
         worker.remind(found.id, running.openedAt)
@@ -135,7 +139,8 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     }
     if (record === undefined || !isOperation(record.value, operationId))
       throw new ServiceError(404203, 'There is no such operation for this registration id. Register again.')
-    return operationStatus(record.value, record.version, operationId, apiVersion)
+    const { registrationState, ...answer } = operationStatus(record.value, record.version, operationId, apiVersion)
+    return { ...answer, registrationState: withHubKey(registrationState, record.value, random) }
   }
 
   async function lookup(claim: Claim, body: RegisterBody, apiVersion: string): Promise<DeviceRegistrationResult> {
@@ -150,7 +155,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     const { record } = found
     if (record === undefined)
       throw new ServiceError(404201, 'The device has not registered yet, or its registration was deleted.')
-    return deviceState(record.value, record.version, apiVersion)
+    return withHubKey(deviceState(record.value, record.version, apiVersion), record.value, random)
   }
 
   async function serviceOf(claim: Claim): Promise<ProvisioningService> {
@@ -185,6 +190,11 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     if (verdict.ok) {
       log.debug(line, 'attestation accepted')
       return verdict.admission
+    }
+    const { authenticationKey } = verdict.refusal
+    if (authenticationKey !== undefined) {
+      log.debug(line, 'TPM challenged')
+      throw new AuthorizationRequired(authenticationKey)
     }
     log.info(line, 'attestation refused')
     throw new ServiceError(verdict.refusal.code, verdict.refusal.message)
@@ -230,10 +240,16 @@ function runningOperation({ record }: Found, admission: Admission, body: Registe
   const { admittedBy, credential, document } = admission
   const isSame =
     sameMembers(value.admittedBy, admittedBy) &&
-    sameMembers(value.credential, credential) &&
+    isSameCredential(value.credential, credential) &&
     sameMembers(value.verdict, verdictOf(document.provisioningStatus, body))
   return isSame ? value : undefined
 }
+
+/** Of a TPM all but the key that every operation makes anew. */
+const isSameCredential = (a: Credential, b: Credential): boolean =>
+  a.kind === 'tpm' && b.kind === 'tpm'
+    ? a.endorsementKey === b.endorsementKey && a.storageRootKey === b.storageRootKey
+    : sameMembers(a, b)
 
 const sameMembers = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
 
@@ -245,8 +261,8 @@ function verdictOf(status: 'enabled' | 'disabled', { csr }: RegisterBody): Assig
 }
 
 /** TPM keys beside another credential: which of the two is meant cannot be told. */
-function requireOneAttestation({ kind }: Claim, { tpm }: RegisterBody): void {
-  if (tpm === undefined) return
+function requireOneAttestation({ kind }: Claim, { credential }: Admission, { tpm }: RegisterBody): void {
+  if (tpm === undefined || credential.kind === 'tpm') return
   throw new ServiceError(
     400004,
     `body.tpm must be absent, because the device proves itself by ${kind === 'sas' ? 'a symmetric key' : 'a certificate'} here.`,
