@@ -1,9 +1,10 @@
+import { ServiceError } from '../base/errors.ts'
 import type { Fields, JsonObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import type { Random } from '../base/random.ts'
 import { CertificateError, type CertificateInfo, certificateInfo, readCertificates } from '../crypto/certificates.ts'
 import { decodeKey, generateKey } from '../crypto/keys.ts'
-import { readTpmPublic, TpmError } from '../crypto/tpm.ts'
+import { readTpmPublic, TpmError, type TpmPublic } from '../crypto/tpm.ts'
 
 /** How a device proves itself, as an enrollment stores it (dps.md 6.3, AttestationMechanism). */
 export type Attestation = SymmetricKeyAttestation | X509Attestation | TpmAttestation
@@ -89,31 +90,37 @@ export function parseAttestation(attestation: Fields, context: AttestationContex
 
 function parseTpm(attestation: Fields): TpmAttestation {
   const tpm = attestation.required('tpm', attestation.fields('tpm'))
-  const endorsementKey = readKey(tpm, 'endorsementKey', tpm.required('endorsementKey', tpm.string('endorsementKey')))
+  const endorsementKey = readKey('endorsementKey', tpm.required('endorsementKey', tpm.string('endorsementKey')))
   // No TPM client makes an elliptic one (attestation-crypto.md A4.2).
-  if (endorsementKey.type !== 'rsa') tpm.fail('endorsementKey', 'an RSA key', 'an elliptic one')
+  if (endorsementKey.type !== 'rsa') refuseKey('endorsementKey', 'an RSA key', 'an elliptic one')
   const storage = tpm.string('storageRootKey')
   return {
     type: 'tpm',
     tpm: {
       endorsementKey: endorsementKey.bytes.toString('base64'),
       ...(storage !== undefined &&
-        storage !== '' && { storageRootKey: readKey(tpm, 'storageRootKey', storage).bytes.toString('base64') }),
+        storage !== '' && { storageRootKey: readKey('storageRootKey', storage).bytes.toString('base64') }),
     },
   }
 }
 
-function readKey(tpm: Fields, name: string, base64: string) {
+const KEY_CODES = { endorsementKey: 400201, storageRootKey: 400203 } as const
+
+function readKey(name: keyof typeof KEY_CODES, base64: string): TpmPublic {
   try {
     return readTpmPublic(base64)
   } catch (error) {
     if (!(error instanceof TpmError)) throw error
-    return tpm.fail(
+    return refuseKey(
       name,
-      'the TPM2B_PUBLIC of a storage key in base64, as "muster tpm" prints it',
+      `a storage key's TPM2B_PUBLIC in base64, as "muster tpm" prints it`,
       `none: ${error.message}`,
     )
   }
+}
+
+function refuseKey(name: keyof typeof KEY_CODES, expected: string, found: string): never {
+  throw new ServiceError(KEY_CODES[name], `attestation.tpm.${name} must be ${expected}, found ${found}.`)
 }
 
 function parseSymmetricKey(attestation: Fields, { stored, random }: AttestationContext): SymmetricKeyAttestation {

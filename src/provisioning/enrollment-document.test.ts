@@ -273,7 +273,7 @@ const badIndividuals: [string, object, RegExp][] = [
   [
     'attestation tpm',
     { attestation: { type: 'tpm', tpm: { endorsementKey: 'A' } } },
-    /endorsementKey must be the TPM2B_PUBLIC of a storage key in base64, as "muster tpm" prints it, found none/,
+    /endorsementKey must be a storage key's TPM2B_PUBLIC in base64, as "muster tpm" prints it, found none/,
   ],
   ['two attestations', { attestation: { ...symmetricKey, tpm: {} } }, /tpm must be absent/],
   ['two attestations', { attestation: { ...symmetricKey, x509: {} } }, /x509 must be absent/],
