@@ -39,7 +39,7 @@ function enrollmentCommands(dps: Command, environment: Environment): void {
       anyCase('x509', 'symmetricKey', 'tpm'),
     )
     .option('--did, --device-id <id>', 'device ID in the hub (default: the registration ID)')
-    .option('--ek, --endorsement-key <base64>', 'endorsement key of a TPM')
+    .option('--ek, --endorsement-key <base64>', 'endorsement key of a TPM, as "muster tpm" prints it')
   enrollmentOptions(create).action(async (options) =>
     (await import('./enrollments.ts')).createEnrollment('individual', options, environment),
   )

@@ -143,7 +143,7 @@ async function attestation(options: CreateOptions, environment: Environment): Pr
       return { type, x509: { clientCertificates: await certificatesOf(options, environment) } }
     case 'tpm':
       if (options.endorsementKey === undefined)
-        throw usage('Expected --endorsement-key with --attestation-type tpm, found none. "tpm2_createek" makes one.')
+        throw usage('Expected --endorsement-key with --attestation-type tpm, found none. "muster tpm" prints it.')
       return { type, tpm: { endorsementKey: options.endorsementKey } }
     case 'symmetricKey':
       return symmetricKey(options)

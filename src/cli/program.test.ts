@@ -24,6 +24,7 @@ const commands = [
   'dps certificate create',
   'dps certificate verify',
   'dps linked-hub create',
+  'tpm',
   'hub',
   'hub list',
   'hub device-identity create',

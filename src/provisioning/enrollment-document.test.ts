@@ -1,8 +1,10 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { HUB_A, HUB_B, provisioningRoom, refusal } from '../../tests/support/provisioning.ts'
+import { tpmDouble } from '../../tests/support/tpm-double.ts'
 import { seededRandom } from '../base/random.ts'
 import type { ProvisioningService } from '../control/control.ts'
 import { type Issued, issueDeviceCertificate } from '../crypto/issuing.ts'
+import { attestationDocument } from './attestation-document.ts'
 import {
   type EnrollmentGroup,
   enrollmentDocument,
@@ -17,6 +19,7 @@ let second: Issued
 const now = Date.UTC(2026, 0, 1)
 const KEY = Buffer.alloc(64, 7).toString('base64')
 const OTHER = Buffer.alloc(16, 9).toString('base64')
+const tpm = tpmDouble('ecc')
 const symmetricKey = { type: 'symmetricKey', symmetricKey: { primaryKey: KEY, secondaryKey: OTHER } }
 
 beforeAll(async () => {
@@ -270,11 +273,6 @@ const badIndividuals: [string, object, RegExp][] = [
     /must be one of none, tpm, x509, symmetricKey, found "retina"/,
   ],
   ['attestation none', { attestation: { type: 'none' } }, /must be x509 or symmetricKey/],
-  [
-    'attestation tpm',
-    { attestation: { type: 'tpm', tpm: { endorsementKey: 'A' } } },
-    /endorsementKey must be a storage key's TPM2B_PUBLIC in base64, as "muster tpm" prints it, found none/,
-  ],
   ['two attestations', { attestation: { ...symmetricKey, tpm: {} } }, /tpm must be absent/],
   ['two attestations', { attestation: { ...symmetricKey, x509: {} } }, /x509 must be absent/],
   [
@@ -373,6 +371,37 @@ test.each(badIndividuals)('an individual enrollment is refused: %s', async (_nam
   const { code, message: found } = await refusal(() => individual(more))
   expect(code).toBe(400004)
   expect(found).toMatch(message)
+})
+
+test('TPM keys are kept with their length in front, and shown', () => {
+  const { endorsementKey, storageRootKey } = tpm
+  const bare = Buffer.from(endorsementKey, 'base64').subarray(2).toString('base64')
+  for (const [given, kept] of [
+    [{ endorsementKey }, { endorsementKey }],
+    [{ endorsementKey: bare, storageRootKey: '' }, { endorsementKey }],
+    [
+      { endorsementKey, storageRootKey },
+      { endorsementKey, storageRootKey },
+    ],
+  ]) {
+    const { attestation } = individual({ attestation: { type: 'TPM', tpm: given } })
+    expect(attestation).toEqual({ type: 'tpm', tpm: kept })
+    expect(attestationDocument(attestation, 'shown')).toEqual(attestation)
+  }
+})
+
+test.each([
+  ['no endorsement key', { endorsementKey: 'A' }, 400201, /endorsementKey must be .*, found none: expected base64/],
+  ['an elliptic one', { endorsementKey: tpm.storageRootKey }, 400201, /must be an RSA key, found an elliptic one/],
+  [
+    'no storage root key',
+    { endorsementKey: tpm.endorsementKey, storageRootKey: 'AAAA' },
+    400203,
+    /storageRootKey must be .*, found none/,
+  ],
+])('TPM keys that are refused: %s', async (_name, keys, code, message) => {
+  const found = await refusal(() => individual({ attestation: { type: 'tpm', tpm: keys } }))
+  expect(found).toEqual({ code, message: expect.stringMatching(message) })
 })
 
 test.each(badGroups)('an enrollment group is refused: %s', async (_name, more, message) => {
