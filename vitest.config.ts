@@ -17,7 +17,7 @@ export default defineConfig({
       {
         test: {
           name: 'slow',
-          include: ['tests/faults/**/*.test.ts', 'tests/strangers/**/*.test.ts'],
+          include: ['tests/faults/**/*.test.ts', 'tests/strangers/**/*.test.ts', 'tests/tpm/**/*.test.ts'],
           testTimeout: 3_600_000,
           fileParallelism: false,
         },
