@@ -33,9 +33,9 @@ export const tpmCommand: Register = (program, environment) => {
 async function printTpm({ device, create = false, output }: Options, environment: Environment): Promise<void> {
   const { openTpm, parseTpmAddress, TPM_ADDRESS_RULE } = await import('../tpm-device/transport.ts')
   const { tpmDevice } = await import('../tpm-device/keys.ts')
-  const address = parseTpmAddress(device ?? (await foundDevice()))
-  if (address === undefined) throw usage(`Expected --device as ${TPM_ADDRESS_RULE}, found ${JSON.stringify(device)}.`)
-  const name = device ?? 'the TPM of this machine'
+  const name = device ?? (await foundDevice())
+  const address = parseTpmAddress(name)
+  if (address === undefined) throw usage(`Expected --device as ${TPM_ADDRESS_RULE}, found ${JSON.stringify(name)}.`)
   const transport = await openTpm(address, environment.clock ?? systemClock).catch(toRefusal(name))
   try {
     const tpm = await tpmDevice(transport).catch(toRefusal(name))

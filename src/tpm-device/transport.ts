@@ -54,7 +54,7 @@ export function openTpm(address: TpmAddress, clock: Clock): Promise<TpmTransport
 /** The kernel takes a whole command in one write and gives a whole answer in one read. */
 async function openFile(path: string): Promise<TpmTransport> {
   const file = await open(path, 'r+').catch((cause: unknown) => {
-    throw new TpmDeviceError(`${path} cannot be opened: ${reasonOf(cause)}`, { cause })
+    throw new TpmDeviceError(`it cannot be opened: ${reasonOf(cause)}`, { cause })
   })
   return { ...fileTransport(file), close: () => file.close(), needsStartup: false }
 }
