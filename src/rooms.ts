@@ -1,7 +1,8 @@
 import type { NodeNeeds } from './app.ts'
 import { ServiceError } from './base/errors.ts'
+import type { Config } from './config.ts'
 import { type Control, createControl, type IotHub, type Owner } from './control/control.ts'
-import { isNamed } from './control/hosts.ts'
+import { isNamed, portOf } from './control/hosts.ts'
 import { dpsDevice } from './endpoints/http/dps-device.ts'
 import { dpsEnrollments } from './endpoints/http/dps-enrollments.ts'
 import { dpsRegistrations } from './endpoints/http/dps-registrations.ts'
@@ -10,6 +11,7 @@ import { hubTwins } from './endpoints/http/hub-twins.ts'
 import { createHttpEndpoint, type HttpEndpoint } from './endpoints/http/server.ts'
 import { createMqttEndpoint, type MqttEndpoint } from './endpoints/mqtt/server.ts'
 import { createHub, type Hub } from './hub/hub.ts'
+import { ownNames } from './instances.ts'
 import type { LinkedHub } from './provisioning/linked-hub.ts'
 import { createProvisioning, type Provisioning } from './provisioning/provisioning.ts'
 
@@ -20,15 +22,15 @@ export interface Rooms {
   readonly provisioning: Provisioning
 }
 
-/** The one place where rooms meet. */
-export function wireRooms(needs: NodeNeeds): Rooms {
+/** The one place where rooms meet. `httpsPort`: the one that clients dial; known once the listener is bound. */
+export function wireRooms(needs: NodeNeeds, httpsPort: () => number): Rooms {
   const control: Control = createControl({ ...needs, contents: (owner) => contentsOf(owner) })
   const hub = createHub({ ...needs, control, node: needs.random.uuid() })
   const provisioning = createProvisioning({
     ...needs,
     control,
-    linkedHubs: (hostName) => localHub(control, hub, hostName),
-    settings: needs.config.registration,
+    linkedHubs: (hostName) => localHub(control, hub, hostName, httpsPort),
+    settings: { ...needs.config.registration, hubName: (name) => dialled(needs.config, name, httpsPort()) },
   })
   // Asked only when somebody deletes an instance, so after the rooms exist.
   const contentsOf = async ({ kind, name }: Owner): Promise<string | undefined> => {
@@ -39,20 +41,28 @@ export function wireRooms(needs: NodeNeeds): Rooms {
   return { control, hub, provisioning }
 }
 
+/** Our own names carry the port where it is not the one that SDKs dial by themselves; other hubs' names stay. */
+export const dialled = (config: Config, name: string, httpsPort: number): string =>
+  httpsPort !== 443 && portOf(name) === undefined && isNamed(ownNames(config), name) ? `${name}:${httpsPort}` : name
+
 /** Fulfils provisioning's port to a hub with the hub of this house. */
-function localHub(control: Control, hub: Hub, hostName: string): LinkedHub {
+function localHub(control: Control, hub: Hub, hostName: string, httpsPort: () => number): LinkedHub {
+  const isHere = (names: readonly string[], name: string): boolean =>
+    isNamed(names, name) && [undefined, httpsPort()].includes(portOf(name))
+  const find = async (): Promise<IotHub | undefined> =>
+    (await control.hubs.list()).find((each) => isHere(each.hostNames, hostName))
   const named = async (): Promise<IotHub> => {
-    const found = (await control.hubs.list()).find((each) => isNamed(each.hostNames, hostName))
-    if (found === undefined)
-      throw new ServiceError(
-        400208,
-        `The linked hub ${hostName} is not a hub of this Muster, and remote hubs cannot be reached yet.`,
-      )
-    return found
+    const found = await find()
+    if (found !== undefined) return found
+    throw new ServiceError(
+      400208,
+      `The linked hub ${hostName} is not a hub of this Muster, and remote hubs cannot be reached yet.`,
+    )
   }
   return {
     provision: async (device, mode) => hub.registry.provision(await named(), device, mode),
     read: async (deviceId) => hub.twins.read(await named(), deviceId),
+    isAlso: async (other) => isHere((await find())?.hostNames ?? [], other),
     remove: async (deviceId) => hub.registry.discard(await named(), deviceId),
   }
 }

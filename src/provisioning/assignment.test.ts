@@ -252,6 +252,22 @@ test('reprovisioning, migrate: the twin moves along, the old identity is deleted
   expect(b.devices.get('dev')!.data).toEqual(own)
 })
 
+test.each([{}, { reprovisionPolicy: { updateHubAssignment: true, migrateDeviceData: false } }])(
+  'a hub that goes by another name now is no other hub: nothing moves, nothing is deleted (%j)',
+  async (more) => {
+    const { room, claim, a } = await movable(more)
+    room.hubs.set(HUB_B, a)
+    a.alsoNamed.add(HUB_A)
+    a.calls.length = 0
+    expect((await registered(room.provisioning, claim)).registrationState).toMatchObject({
+      assignedHub: HUB_B,
+      substatus: 'reprovisionedToInitialAssignment',
+    })
+    expect(a.calls).toEqual(['provision dev keep'])
+    expect(a.devices.get('dev')!.data).toEqual(own)
+  },
+)
+
 test('reprovisioning, reset: the new hub begins with the enrollment’s twin', async () => {
   const { room, claim, a, b } = await movable({
     reprovisionPolicy: { updateHubAssignment: true, migrateDeviceData: false },

@@ -6,7 +6,7 @@ import type { Control, ProvisioningService } from '../control/control.ts'
 import type { CommitResult, Store, Stored } from '../store/store.ts'
 import type { EnrollmentGroup, IndividualEnrollment } from './enrollment-document.ts'
 import { hubDevice } from './hub-device.ts'
-import { storeId } from './ids.ts'
+import { sameId, storeId } from './ids.ts'
 import type { DeviceData, LinkedHub, LinkedHubs } from './linked-hub.ts'
 import {
   type AdmittedBy,
@@ -109,7 +109,7 @@ export function createAssigner(needs: AssignmentNeeds) {
   /** One step: a move arrives first and settles in the next round; everything else settles now. */
   async function advance(current: Current, last: boolean): Promise<'done' | 'superseded' | Stored<Registration>> {
     const { id, version, record, enrollment } = current
-    const plan = planFor(current)
+    const plan = await withoutMovingHome(planFor(current))
     if (plan.kind === 'failed') return fail(current, plan.failure)
     const placed = await place(record, enrollment, plan, last)
     if ('failure' in placed) return fail(current, placed.failure)
@@ -128,6 +128,16 @@ export function createAssigner(needs: AssignmentNeeds) {
     const { registrationId, operationId } = record
     log.info({ registrationId, operationId, hub, deviceId, substatus }, 'device assigned')
     return 'done'
+  }
+
+  /** A hub that goes by another name now is still the same: nothing moves, and the record learns the name. */
+  async function withoutMovingHome(plan: Plan): Promise<Plan> {
+    if (plan.kind !== 'move' || !(await isSameHub(plan.assignment.hub, plan.from.hub))) return plan
+    return { kind: 'settle', assignment: { ...plan.assignment, substatus: 'reprovisionedToInitialAssignment' } }
+  }
+
+  async function isSameHub(hub: string, other: string): Promise<boolean> {
+    return sameId(hub, other) || ((await linkedHubs(hub)?.isAlso(other)) ?? false)
   }
 
   function planFor({ record, enrollment, service }: Current): Plan {
@@ -189,7 +199,7 @@ export function createAssigner(needs: AssignmentNeeds) {
   ): Promise<string[]> {
     const remaining: string[] = []
     for (const old of leftover) {
-      if (old === hub) continue
+      if (await isSameHub(hub, old)) continue
       try {
         await reachable(old).remove(deviceId)
       } catch (thrown) {

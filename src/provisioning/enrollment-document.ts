@@ -3,6 +3,7 @@ import { Fields, isObject, type Json, type JsonObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import type { Random } from '../base/random.ts'
 import type { ProvisioningService } from '../control/control.ts'
+import { findByHost } from '../control/hosts.ts'
 import { IDENTITY_ID_RULE, isIdentityId } from '../documents/identity-ids.ts'
 import { requireTwinContent, requireTwinSize, SERVICE_MEMBERS } from '../documents/twin-rules.ts'
 import { isSince } from './api-version.ts'
@@ -168,7 +169,7 @@ function parseHubs(
 }
 
 function requireLinked(fields: Fields, name: string, host: string, { linkedHubs }: ProvisioningService): void {
-  if (linkedHubs.some((hub) => sameId(hub.hostName, host))) return
+  if (findByHost(linkedHubs, (hub) => [hub.hostName], host) !== undefined) return
   const linked = linkedHubs.map((hub) => hub.hostName).join(', ')
   fields.fail(name, `host names of linked hubs (${linked === '' ? 'none is linked' : linked})`, shown(host))
 }

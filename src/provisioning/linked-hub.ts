@@ -13,6 +13,8 @@ export interface LinkedHub {
   provision(device: HubDevice, mode: 'keep' | 'reset'): Promise<'created' | 'refreshed'>
   /** What a move to another hub takes along; undefined when the device is gone. */
   read(deviceId: string): Promise<DeviceData | undefined>
+  /** Whether this hub answers to `hostName` too: what was assigned under that name is not somewhere else. */
+  isAlso(hostName: string): Promise<boolean>
   /** Deletes the device; absent is fine. */
   remove(deviceId: string): Promise<void>
 }

@@ -60,14 +60,14 @@ export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
   const worker = createAssignmentWorker({ ...needs, assign, assigningMs: settings.assigningMs })
   const challenges = createTpmChallenges(needs)
   const attest = createAttestation({ ...needs, challenges, clockSkewMs: settings.clockSkewMs })
-  const { retryAfterSeconds } = settings
+  const { retryAfterSeconds, hubName } = settings
   let sweeping: Timer | undefined
   return {
-    enrollments: createEnrollments(needs),
+    enrollments: createEnrollments({ ...needs, hubName }),
     enrollmentGroups: createEnrollmentGroups({ ...needs, control }),
     registrations: {
-      ...createDeviceRegistrations({ ...needs, attest, worker, retryAfterSeconds }),
-      ...createRegistrationRecords(needs),
+      ...createDeviceRegistrations({ ...needs, attest, worker, retryAfterSeconds, hubName }),
+      ...createRegistrationRecords({ ...needs, hubName }),
       start() {
         worker.start()
         sweeping = every(clock, limits.tpmChallengeSweepMs, challenges.sweep, (error) =>

@@ -8,16 +8,15 @@ import type { DeviceRegistrationResult, Registration } from './registration-reco
  */
 export function withHubKey(
   state: DeviceRegistrationResult,
-  { status, credential, ...record }: Registration,
+  { credential }: Registration,
   random: Random,
 ): DeviceRegistrationResult {
-  if (status !== 'assigned' || credential.kind !== 'tpm') return state
-  const { hub = '', deviceId = '' } = record.assignment ?? {}
+  if (state.status !== 'assigned' || credential.kind !== 'tpm') return state
   const activation = {
     endorsementKey: readTpmPublic(credential.endorsementKey),
     storageRootKey: readTpmPublic(credential.storageRootKey),
     key: Buffer.from(credential.hubKey, 'base64'),
-    uri: `${hub}/${deviceId}`,
+    uri: `${state.assignedHub}/${state.deviceId}`,
   }
   return { ...state, tpm: { authenticationKey: activationBlob(activation, random).toString('base64') } }
 }

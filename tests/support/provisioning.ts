@@ -30,7 +30,7 @@ export interface ProvisioningRoom {
   readonly control: Control
   readonly provisioning: Provisioning
   readonly service: ProvisioningService
-  readonly hubs: ReadonlyMap<string, FakeHub>
+  readonly hubs: Map<string, FakeHub>
   /** Another node on the same store, as after a crash of the first: nothing is shared but what was committed. */
   again(settings?: Partial<ProvisioningSettings>, store?: Store): Provisioning
   /** The service as it stands now. */
@@ -103,6 +103,13 @@ export class FakeHub implements LinkedHub {
   async read(deviceId: string): Promise<DeviceData | undefined> {
     await this.#step(`read ${deviceId}`)
     return this.devices.get(deviceId)?.data
+  }
+
+  /** Other names it answers to. */
+  readonly alsoNamed = new Set<string>()
+
+  async isAlso(hostName: string): Promise<boolean> {
+    return this.alsoNamed.has(hostName)
   }
 
   async remove(deviceId: string): Promise<void> {

@@ -190,6 +190,20 @@ test('any node takes the token that another one asked for, and answers the poll 
   expect(hubKeys(room)).toEqual(sasWith(tpm.activate(registrationState?.tpm?.authenticationKey ?? '')))
 })
 
+test('a node dies before it has assigned: another one finishes, and wraps what the hub was told', async () => {
+  const room = await tpmRoom()
+  const claim = await claimed(room)
+  const { operationId } = await room.again({ assigningMs: 60_000 }).registrations.register(claim, {}, API)
+  expect(hubKeys(room)).toEqual([])
+  const next = room.again({ assigningMs: 60_000 })
+  next.registrations.start()
+  await settled()
+  room.clock.advance(60_000)
+  const { registrationState } = await ended(next, claim, operationId)
+  expect(hubKeys(room)).toEqual(sasWith(tpm.activate(registrationState?.tpm?.authenticationKey ?? '')))
+  await next.registrations.stop()
+})
+
 test('every registration makes a new hub key, for the storage key of its own challenge', async () => {
   const room = await tpmRoom()
   const keys: string[] = []
