@@ -14,6 +14,7 @@ import { createHub, type Hub } from './hub/hub.ts'
 import { ownNames } from './instances.ts'
 import type { LinkedHub } from './provisioning/linked-hub.ts'
 import { createProvisioning, type Provisioning } from './provisioning/provisioning.ts'
+import { acceptWebSockets } from './wire/websocket.ts'
 
 /** The domain rooms of one node. */
 export interface Rooms {
@@ -73,12 +74,12 @@ export async function deviceEndpoints(
   rooms: Rooms,
 ): Promise<{ http: HttpEndpoint; mqtt: MqttEndpoint }> {
   const all = { ...needs, ...rooms }
-  const http = await createHttpEndpoint(needs, [
-    dpsDevice(all),
-    dpsEnrollments(all),
-    dpsRegistrations(all),
-    hubRegistry(all),
-    hubTwins(all),
-  ])
-  return { http, mqtt: createMqttEndpoint(all) }
+  const mqtt = createMqttEndpoint(all)
+  const upgrade = acceptWebSockets(needs.log, { mqtt: mqtt.serve })
+  const http = await createHttpEndpoint(
+    needs,
+    [dpsDevice(all), dpsEnrollments(all), dpsRegistrations(all), hubRegistry(all), hubTwins(all)],
+    upgrade,
+  )
+  return { http, mqtt }
 }
