@@ -1,7 +1,6 @@
 import type { NodeNeeds } from './app.ts'
-import { ServiceError } from './base/errors.ts'
 import { type Control, createControl, type IotHub, type Owner } from './control/control.ts'
-import { isNamed } from './control/hosts.ts'
+import { isLinkTo, isNamed } from './control/hosts.ts'
 import { dpsDevice } from './endpoints/http/dps-device.ts'
 import { dpsEnrollments } from './endpoints/http/dps-enrollments.ts'
 import { dpsRegistrations } from './endpoints/http/dps-registrations.ts'
@@ -10,24 +9,36 @@ import { hubTwins } from './endpoints/http/hub-twins.ts'
 import { createHttpEndpoint, type HttpEndpoint } from './endpoints/http/server.ts'
 import { createMqttEndpoint, type MqttEndpoint } from './endpoints/mqtt/server.ts'
 import { createHub, type Hub } from './hub/hub.ts'
+import { linkedRemoteHub, openOutbound, webhookPost } from './outbound.ts'
 import type { LinkedHub } from './provisioning/linked-hub.ts'
 import { createProvisioning, type Provisioning } from './provisioning/provisioning.ts'
+import type { Outbound } from './wire/outbound.ts'
 
 /** The domain rooms of one node. */
 export interface Rooms {
   readonly control: Control
   readonly hub: Hub
   readonly provisioning: Provisioning
+  /** The way to webhooks and hubs that are not ours. */
+  readonly outbound: Outbound
+}
+
+export interface RoomNeeds extends NodeNeeds {
+  /** Where the management API listens on loopback: nothing that the service calls by itself may lead there. */
+  readonly managementPort: Promise<number>
 }
 
 /** The one place where rooms meet. */
-export function wireRooms(needs: NodeNeeds): Rooms {
+export function wireRooms(needs: RoomNeeds): Rooms {
+  const outbound = openOutbound(needs.config, needs.clock, needs.managementPort)
   const control: Control = createControl({ ...needs, contents: (owner) => contentsOf(owner) })
   const hub = createHub({ ...needs, control, node: needs.random.uuid() })
   const provisioning = createProvisioning({
     ...needs,
     control,
-    linkedHubs: (hostName) => localHub(control, hub, hostName),
+    linkedHubs: (hostName, idScope) =>
+      linkedHub(control, hub, hostName, () => linkedRemoteHub({ ...needs, control, outbound }, hostName, idScope)),
+    postWebhook: webhookPost(outbound),
     settings: needs.config.registration,
   })
   // Asked only when somebody deletes an instance, so after the rooms exist.
@@ -36,26 +47,36 @@ export function wireRooms(needs: NodeNeeds): Rooms {
     const service = await control.provisioningServices.get(name)
     return service === undefined ? undefined : provisioning.contents(service)
   }
-  return { control, hub, provisioning }
+  return { control, hub, provisioning, outbound }
 }
 
-/** Fulfils provisioning's port to a hub with the hub of this house. */
-function localHub(control: Control, hub: Hub, hostName: string): LinkedHub {
-  const named = async (): Promise<IotHub> => {
-    const found = (await control.hubs.list()).find((each) => isNamed(each.hostNames, hostName))
-    if (found === undefined)
-      throw new ServiceError(
-        400208,
-        `The linked hub ${hostName} is not a hub of this Muster, and remote hubs cannot be reached yet.`,
-      )
-    return found
+/**
+ * Fulfils provisioning's port to a hub: with the hub of this house that the name means, else with the linked one that is
+ * elsewhere. A hub of ours that had other ports when the device was assigned is ours still.
+ */
+function linkedHub(control: Control, hub: Hub, hostName: string, elsewhere: () => Promise<LinkedHub>): LinkedHub {
+  const found = async (): Promise<LinkedHub> => {
+    const hubs = await control.hubs.list()
+    const own = hubs.find((each) => isLinkTo(each.hostNames, hostName))
+    if (own !== undefined) return localHub(hub, own)
+    return elsewhere().catch((thrown: unknown) => {
+      const moved = hubs.find((each) => isNamed(each.hostNames, hostName))
+      if (moved === undefined) throw thrown
+      return localHub(hub, moved)
+    })
   }
   return {
-    provision: async (device, mode) => hub.registry.provision(await named(), device, mode),
-    read: async (deviceId) => hub.twins.read(await named(), deviceId),
-    remove: async (deviceId) => hub.registry.discard(await named(), deviceId),
+    provision: async (device, mode) => (await found()).provision(device, mode),
+    read: async (deviceId) => (await found()).read(deviceId),
+    remove: async (deviceId) => (await found()).remove(deviceId),
   }
 }
+
+const localHub = (hub: Hub, own: IotHub): LinkedHub => ({
+  provision: (device, mode) => hub.registry.provision(own, device, mode),
+  read: (deviceId) => hub.twins.read(own, deviceId),
+  remove: (deviceId) => hub.registry.discard(own, deviceId),
+})
 
 /** The faces that devices and services dial. */
 export async function deviceEndpoints(

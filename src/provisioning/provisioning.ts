@@ -15,6 +15,7 @@ import { createRegistrationRecords, type RegistrationRecords } from './registrat
 import { createDeviceRegistrations, type DeviceRegistrations } from './registrations.ts'
 import { enrollmentGroups, enrollments, registrations } from './schema.ts'
 import { defaultSettings, type ProvisioningSettings } from './settings.ts'
+import { createAskWebhook, type PostWebhook } from './webhook.ts'
 
 export { isSince, requireApiVersion } from './api-version.ts'
 export { type Claim, parseRegisterBody, type RegisterBody } from './claims.ts'
@@ -22,6 +23,7 @@ export type { BulkResult, Enrollments } from './enrollment-records.ts'
 export type { DeviceRegistrationResult, OperationStatus, RegistrationStatus } from './registration-record.ts'
 export { provisioningSchema } from './schema.ts'
 export type { ProvisioningSettings } from './settings.ts'
+export type { PostWebhook } from './webhook.ts'
 
 export interface ProvisioningNeeds {
   readonly store: Store
@@ -30,6 +32,7 @@ export interface ProvisioningNeeds {
   readonly log: Log
   readonly control: Pick<Control, 'provisioningServices' | 'certificates'>
   readonly linkedHubs: LinkedHubs
+  readonly postWebhook: PostWebhook
   readonly settings?: Partial<ProvisioningSettings>
 }
 
@@ -52,7 +55,8 @@ export interface Registrations extends DeviceRegistrations, RegistrationRecords 
 export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
   const { store, control } = needs
   const settings = { ...defaultSettings, ...needs.settings }
-  const assign = createAssigner({ ...needs, latencyOrder: settings.latencyOrder })
+  const askWebhook = createAskWebhook(needs)
+  const assign = createAssigner({ ...needs, askWebhook, latencyOrder: settings.latencyOrder })
   const worker = createAssignmentWorker({ ...needs, assign, assigningMs: settings.assigningMs })
   const attest = createAttestation({ ...needs, clockSkewMs: settings.clockSkewMs })
   const { retryAfterSeconds } = settings
