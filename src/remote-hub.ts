@@ -33,13 +33,13 @@ export function remoteHub(hostName: string, client: HubClient): LinkedHub {
   /** False: it is there already. */
   async function create(device: HubDevice): Promise<boolean> {
     const body = await ask({ method: 'POST', path: ['devices'], body: [bulkItem(device)] })
-    const result = new Fields(body, 'answer', 503001)
+    const result = new Fields(body, `the answer of the linked hub ${hostName}`, 503001)
     const [error] = result.array('errors') ?? []
     if (result.boolean('isSuccessful') === true) {
       await requireTwin(device.deviceId, result)
       return true
     }
-    const told = new Fields(error, 'answer.errors[0]', 503001)
+    const told = new Fields(error, `errors[0] of the linked hub ${hostName}`, 503001)
     const code = String(told.get('errorCode') ?? '')
     // Older hubs answer with the number.
     if (code === 'DeviceAlreadyExists' || code === '409001') return false
@@ -83,7 +83,7 @@ export function remoteHub(hostName: string, client: HubClient): LinkedHub {
     },
     async read(deviceId) {
       const twin = await ask({ method: 'GET', path: ['twins', deviceId] }, 'DeviceNotFound')
-      return twin === undefined ? undefined : dataOf(new Fields(twin, 'twin', 503001))
+      return twin === undefined ? undefined : dataOf(new Fields(twin, `the twin in the linked hub ${hostName}`, 503001))
     },
     remove,
   }
@@ -126,6 +126,7 @@ function hubFault(hostName: string, { status, error, message }: HubAnswer): Serv
   const what = [String(status), error, message].filter((part) => part !== undefined && part !== '').join(' ')
   if (status === 429) return refusedBy(hostName, 429001, what)
   if (status >= 500) return refusedBy(hostName, 503001, what)
+  if (error === 'IotHubQuotaExceeded') return refusedBy(hostName, 403002, what)
   if (status === 401 || status === 403)
     return refusedBy(hostName, 400209, `${what}. Link it with a policy that has RegistryWrite and ServiceConnect`)
   // Anything else would be answered alike the next time, a redirect too: none is followed.
