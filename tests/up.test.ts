@@ -1,8 +1,11 @@
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { deviceApi } from './support/device-api.ts'
 import { type MusterProcess, startProcess } from './support/process.ts'
 import { ask, serviceToken } from './support/raw-client.ts'
 
@@ -67,6 +70,28 @@ test('both services answer to their connection strings', async () => {
     headers: { authorization: serviceToken(ready.hubs[0]!.connectionString) },
   })
   expect([devices.status, devices.body]).toEqual([200, []])
+})
+
+test('the threads call webhooks, and know which port they must not call', async () => {
+  const { ready, ca } = muster
+  const devices = deviceApi({ addresses: ready, ca })
+  const webhook = createServer((_request, response) => {
+    response.end(JSON.stringify({ iotHubHostName: ready.hubs[0]!.hostName, payload: 'chosen' }))
+  })
+  await new Promise<void>((resolve) => webhook.listen(0, '127.0.0.1', resolve))
+  const { port } = webhook.address() as AddressInfo
+  const outcome = async (id: string, webhookUrl: string) => {
+    const customAllocationDefinition = { webhookUrl, apiVersion: '2019-03-31' }
+    const asking = await devices.enrolled(id, { allocationPolicy: 'custom', customAllocationDefinition })
+    return (await devices.settled(asking)).json()
+  }
+  expect(await outcome('chosen', `http://127.0.0.1:${port}/`)).toMatchObject({
+    registrationState: { status: 'assigned', payload: 'chosen' },
+  })
+  expect(await outcome('inside', ready.management.url)).toMatchObject({
+    registrationState: { status: 'failed', errorMessage: expect.stringContaining('leads to the management API') },
+  })
+  webhook.close()
 })
 
 test('a data folder has one muster at a time, and the second is told so', () => {
