@@ -38,6 +38,7 @@ export function wireRooms(needs: RoomNeeds): Rooms {
     control,
     linkedHubs: (hostName, idScope) =>
       linkedHub(control, hub, hostName, () => linkedRemoteHub({ ...needs, control, outbound }, hostName, idScope)),
+    hubNameNow: (hostName, idScope) => hubNameNow(control, hostName, idScope),
     postWebhook: webhookPost(outbound),
     settings: needs.config.registration,
   })
@@ -70,6 +71,17 @@ function linkedHub(control: Control, hub: Hub, hostName: string, elsewhere: () =
     read: async (deviceId) => (await found()).read(deviceId),
     remove: async (deviceId) => (await found()).remove(deviceId),
   }
+}
+
+/** Where neither a hub of ours nor a link bears this name, one of ours under its former ports may. */
+async function hubNameNow(control: Control, hostName: string, idScope: string): Promise<string> {
+  const [hubs, service] = await Promise.all([control.hubs.list(), control.provisioningServices.byScope(idScope)])
+  const links = service?.linkedHubs ?? []
+  if (hubs.some((each) => isLinkTo(each.hostNames, hostName))) return hostName
+  if (links.some((link) => link.hostName === hostName.toLowerCase())) return hostName
+  const own = hubs.find((each) => isNamed(each.hostNames, hostName))
+  const link = own && links.find((each) => isLinkTo(own.hostNames, each.hostName))
+  return link?.hostName ?? hostName
 }
 
 const localHub = (hub: Hub, own: IotHub): LinkedHub => ({

@@ -6,8 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { deviceApi } from './support/device-api.ts'
+import { hubOf } from './support/hub.ts'
 import { type MusterProcess, startProcess } from './support/process.ts'
 import { ask, serviceToken } from './support/raw-client.ts'
+import { restOf } from './support/rest.ts'
 
 // `muster up` as a user runs it: a process of its own, with its worker and writer threads.
 const folder = mkdtempSync(join(tmpdir(), 'muster-up-'))
@@ -113,12 +115,20 @@ test('an address that is not ours is named with what to do, and the process ends
   expect(second.status).toBe(1)
 })
 
-test('it stops when it is told to, and keeps its identity over a restart', async () => {
+test('it stops when it is told to, and keeps its identity and its devices over a restart with other ports', async () => {
   const { idScope, dps } = muster.ready
+  const device = await deviceApi({ addresses: muster.ready, ca: muster.ca }).enrolled('stays')
+  await deviceApi({ addresses: muster.ready, ca: muster.ca }).settled(device)
   expect(await muster.stop()).toBe(0)
   muster = await startProcess(data)
   expect(muster.ready.idScope).toBe(idScope)
   const keyOf = (text: string) => text.split('SharedAccessKey=')[1]
   expect(keyOf(muster.ready.dps.connectionString)).toBe(keyOf(dps.connectionString))
+  const running = { addresses: muster.ready, ca: muster.ca }
+  const { hostName, connectionString } = hubOf(running)
+  expect((await deviceApi(running).settled(device)).json()).toMatchObject({
+    registrationState: { status: 'assigned', substatus: 'initialAssignment', assignedHub: hostName },
+  })
+  expect((await restOf(running, connectionString)('GET', '/devices/stays?api-version=2021-04-12')).status).toBe(200)
   expect(await muster.stop()).toBe(0)
 }, 60_000)

@@ -276,6 +276,19 @@ test('reprovisioning, never: the first hub for good', async () => {
   expect(b.devices.has('dev')).toBe(false)
 })
 
+test('a hub that has another name now is the same hub: the device stays and keeps its data', async () => {
+  const { room, claim, a, b } = await movable({})
+  // Hub A is called B from now on.
+  room.renamed.set(HUB_A, HUB_B)
+  ;(room.hubs as Map<string, unknown>).set(HUB_B, a)
+  expect((await registered(room.provisioning, claim)).registrationState).toMatchObject({
+    assignedHub: HUB_B,
+    substatus: 'reprovisionedToInitialAssignment',
+  })
+  expect(a.devices.get('dev')!.data).toEqual(own)
+  expect(b.devices.has('dev')).toBe(false)
+})
+
 test('nothing to take along: the hub it leaves has lost the device, or is lost itself', async () => {
   const gone = await movable({})
   gone.a.devices.clear()

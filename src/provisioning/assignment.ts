@@ -6,8 +6,8 @@ import type { Control, ProvisioningService } from '../control/control.ts'
 import type { CommitResult, Store, Stored } from '../store/store.ts'
 import type { EnrollmentGroup, IndividualEnrollment } from './enrollment-document.ts'
 import { hubDevice } from './hub-device.ts'
-import { storeId } from './ids.ts'
-import type { DeviceData, LinkedHub, LinkedHubs } from './linked-hub.ts'
+import { sameId, storeId } from './ids.ts'
+import type { DeviceData, HubNameNow, LinkedHub, LinkedHubs } from './linked-hub.ts'
 import {
   type AdmittedBy,
   type Assigning,
@@ -30,6 +30,7 @@ export interface AssignmentNeeds {
   readonly log: Log
   readonly control: Pick<Control, 'provisioningServices'>
   readonly linkedHubs: LinkedHubs
+  readonly hubNameNow: HubNameNow
   readonly askWebhook: AskWebhook
   readonly latencyOrder: readonly string[]
 }
@@ -77,7 +78,7 @@ interface Current {
  * answer makes the registration fail instead.
  */
 export function createAssigner(needs: AssignmentNeeds) {
-  const { store, clock, log, control, linkedHubs, askWebhook, latencyOrder } = needs
+  const { store, clock, log, control, linkedHubs, hubNameNow, askWebhook, latencyOrder } = needs
 
   return async function assign({ id, known }: Job, last: boolean): Promise<void> {
     let next: Partial<Known> | undefined = known
@@ -113,7 +114,8 @@ export function createAssigner(needs: AssignmentNeeds) {
   }
 
   /** One step: a decision is made, a move arrives, and the next round goes on; everything else settles now. */
-  async function advance(current: Current, last: boolean): Promise<'done' | 'superseded' | Stored<Registration>> {
+  async function advance(given: Current, last: boolean): Promise<'done' | 'superseded' | Stored<Registration>> {
+    const current = { ...given, record: await renamed(given.record) }
     const { record, enrollment } = current
     const plan = planFor(current)
     if (plan.kind === 'failed') return fail(current, plan.failure)
@@ -128,6 +130,18 @@ export function createAssigner(needs: AssignmentNeeds) {
     const { registrationId, operationId } = record
     log.info({ registrationId, operationId, hub, deviceId, substatus }, 'device assigned')
     return 'done'
+  }
+
+  /** With today's names of the hubs: a hub that was renamed must not look like another one, which the device leaves. */
+  async function renamed(record: Assigning): Promise<Assigning> {
+    const { assignment, leftover, idScope } = record
+    if (assignment === undefined) return record
+    const nameNow = (hub: string): Promise<string> => hubNameNow(hub, idScope)
+    return {
+      ...record,
+      assignment: { ...assignment, hub: await nameNow(assignment.hub) },
+      ...(leftover !== undefined && { leftover: await Promise.all(leftover.map(nameNow)) }),
+    }
   }
 
   async function decide(current: Current, hubs: readonly string[]) {
@@ -214,7 +228,7 @@ export function createAssigner(needs: AssignmentNeeds) {
   ): Promise<string[]> {
     const remaining: string[] = []
     for (const old of leftover) {
-      if (old === hub) continue
+      if (sameId(old, hub)) continue
       try {
         await reachable(old, idScope).remove(deviceId)
       } catch (thrown) {

@@ -23,6 +23,12 @@ export interface LinkedHub {
  */
 export type LinkedHubs = (hostName: string, idScope: string) => LinkedHub | undefined
 
+/**
+ * The name under which a hub is linked now: one of ours may have had other ports when a device was assigned to it, and
+ * is the same hub still. Any other name is answered as it is.
+ */
+export type HubNameNow = (hostName: string, idScope: string) => Promise<string>
+
 export interface HubDevice {
   readonly deviceId: string
   readonly authentication: HubAuthentication

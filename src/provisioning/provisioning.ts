@@ -10,7 +10,7 @@ import { createEnrollmentGroups } from './enrollment-groups.ts'
 import type { Enrollments } from './enrollment-records.ts'
 import { createEnrollments } from './enrollments.ts'
 import { prefixOf } from './ids.ts'
-import type { LinkedHubs } from './linked-hub.ts'
+import type { HubNameNow, LinkedHubs } from './linked-hub.ts'
 import { createRegistrationRecords, type RegistrationRecords } from './registration-records.ts'
 import { createDeviceRegistrations, type DeviceRegistrations } from './registrations.ts'
 import { enrollmentGroups, enrollments, registrations } from './schema.ts'
@@ -32,6 +32,7 @@ export interface ProvisioningNeeds {
   readonly log: Log
   readonly control: Pick<Control, 'provisioningServices' | 'certificates'>
   readonly linkedHubs: LinkedHubs
+  readonly hubNameNow: HubNameNow
   readonly postWebhook: PostWebhook
   readonly settings?: Partial<ProvisioningSettings>
 }
