@@ -1,6 +1,6 @@
 import type { Config } from './config.ts'
 import type { Control, IotHub, ProvisioningService } from './control/control.ts'
-import { isNamed } from './control/hosts.ts'
+import { isLinkTo } from './control/hosts.ts'
 
 export interface DevicePorts {
   readonly https: number
@@ -52,7 +52,7 @@ async function prepareService(
   hostNames: readonly string[],
 ): Promise<ProvisioningService> {
   const existing = await control.provisioningServices.get(DPS_NAME)
-  const linked = existing?.linkedHubs.some((entry) => isNamed([entry.hostName], hub.hostNames[0] ?? '')) ?? false
+  const linked = existing?.linkedHubs.some((entry) => isLinkTo(hub.hostNames, entry.hostName)) ?? false
   if (existing !== undefined && linked && same(existing.serviceHostNames, hostNames)) return existing
   const others = existing?.linkedHubs.filter((entry) => !isDefaultHub(entry.hostName, hub, existing)) ?? []
   const iotHubs = [
@@ -67,9 +67,12 @@ async function prepareService(
   )
 }
 
-/** The entry made by an earlier start under other host names or ports. */
+/**
+ * The entry made by an earlier start under other host names or ports: the service's own until now. The same host with
+ * another port is a hub elsewhere.
+ */
 const isDefaultHub = (hostName: string, hub: IotHub, service: ProvisioningService): boolean =>
-  isNamed(hub.hostNames, hostName) || isNamed(service.serviceHostNames, hostName)
+  isLinkTo([...hub.hostNames, ...service.serviceHostNames], hostName)
 
 const same = (a: readonly string[], b: readonly string[]): boolean =>
   a.length === b.length && a.every((each, at) => each === b[at])
