@@ -2,6 +2,9 @@
  * Server CPU per registration against server CPU per bare mutual-TLS request of the same Node, certificates and load
  * client, in one run; registrations per second as seen; start to ready. `node bench/registrations.ts [devices]`
  *
+ * Servers run on the first processor, the load client on the second (taskset, where the machine has it): a client that
+ * shares a processor with what it measures charges its own switches to it.
+ *
  * CPU is user and system time of the server's process, from /proc, so Linux only. The load client is compiled from
  * load-client.c and needs a C compiler and OpenSSL's headers (Debian: gcc, libssl-dev).
  */
@@ -23,6 +26,11 @@ const CONCURRENCY = 64
 /** Every thread of the server compiles its own code. */
 const WARM_UP = 8_000
 const root = join(import.meta.dirname, '..')
+const [SERVER_CPU, CLIENT_CPU] = ['0', '1']
+const TASKSET = '/usr/bin/taskset'
+
+const pinned = (cpu: string, program: string, ...words: string[]): [string, ...string[]] =>
+  existsSync(TASKSET) ? [TASKSET, '-c', cpu, program, ...words] : [program, ...words]
 
 export interface RegistrationFigures {
   readonly startToReadyMs: { readonly first: number; readonly again: number }
@@ -87,7 +95,8 @@ async function startMuster(folder: string): Promise<Muster> {
   rmSync(readyFile, { force: true })
   const flags = ['--data', join(folder, 'data'), '--https-port', '0', '--mqtts-port', '0', '--ready-file', readyFile]
   const from = performance.now()
-  const child = spawn(process.execPath, [join(root, 'bin', 'muster.js'), 'up', ...flags, '--log-level', 'warn'], {
+  const [program, ...words] = pinned(SERVER_CPU, process.execPath, join(root, 'bin', 'muster.js'), 'up', ...flags)
+  const child = spawn(program, [...words, '--log-level', 'warn', '--threads', '1'], {
     stdio: ['ignore', 'ignore', 'inherit'],
   })
   while (!existsSync(readyFile)) {
@@ -105,9 +114,13 @@ async function startMuster(folder: string): Promise<Muster> {
 }
 
 async function startBareServer(dataFolder: string): Promise<Server> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'bare-server.ts'), dataFolder], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+  const [program, ...words] = pinned(
+    SERVER_CPU,
+    process.execPath,
+    join(import.meta.dirname, 'bare-server.ts'),
+    dataFolder,
+  )
+  const child = spawn(program, words, { stdio: ['ignore', 'pipe', 'inherit'] })
   const [line] = (await once(child.stdout, 'data')) as [Buffer]
   return serverOf(child, Number(line.toString()))
 }
@@ -275,7 +288,8 @@ async function load(
     ...['--identities', identities, '--total', String(total), '--concurrency', String(CONCURRENCY)],
     ...['--scope', muster.idScope, '--poll-ms', '50'],
   ]
-  const child = spawn(client, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [program, ...arguments_] = pinned(CLIENT_CPU, client, ...words)
+  const child = spawn(program, arguments_, { stdio: ['ignore', 'pipe', 'inherit'] })
   const seen = JSON.parse(await text(child.stdout)) as Load
   if (seen.failed > 0) throw new Error(`Expected no ${mode} to fail, found ${seen.failed}: ${seen.firstFailure}`)
   return seen

@@ -90,7 +90,9 @@ export interface StartNode extends RoomNeeds {
 
 export async function startNode(needs: StartNode): Promise<RunningNode> {
   const { clock, log, tls, reusePort, config } = needs
-  const [rooms] = await Promise.all([Promise.resolve(wireRooms(needs)), proveChainVisible()])
+  let httpsPort = config.ports.https
+  const rooms = wireRooms(needs, () => httpsPort)
+  await proveChainVisible()
   const { http, mqtt } = await deviceEndpoints(needs, rooms)
   await rooms.hub.start()
   const listening: Listening[] = []
@@ -109,6 +111,7 @@ export async function startNode(needs: StartNode): Promise<RunningNode> {
     const serve = config.ports.https === 443 ? (socket: TLSSocket) => http.serve(socket) : serveBoth
     const https = await listen({ ...common, port: config.ports.https, serve })
     listening.push(https)
+    httpsPort = https.port
     const mqtts = await listen({ ...common, port: config.ports.mqtts, serve: mqtt.serve })
     listening.push(mqtts)
     rooms.provisioning.registrations.start()
@@ -129,7 +132,8 @@ export interface ManagementNode {
 export async function startManagement(needs: NodeNeeds & { readonly token: string }): Promise<ManagementNode> {
   const { config, token } = needs
   const managementPort = Promise.withResolvers<number>()
-  const { control, hub } = wireRooms({ ...needs, managementPort: managementPort.promise })
+  // Serves no device, so no device is told a port here.
+  const { control, hub } = wireRooms({ ...needs, managementPort: managementPort.promise }, () => config.ports.https)
   const hosts = ['127.0.0.1', 'localhost', '[::1]']
   const http = await createHttpEndpoint(needs, [
     management({ ...needs, control, token, hosts }),

@@ -1,6 +1,6 @@
+import { limits } from './base/limits.ts'
 import type { Config } from './config.ts'
 import type { Control, IotHub, ProvisioningService } from './control/control.ts'
-import { isLinkTo } from './control/hosts.ts'
 
 export interface DevicePorts {
   readonly https: number
@@ -24,26 +24,27 @@ const DPS_NAME = 'muster-dps'
 const HUB_NAME = 'muster-hub'
 const caller = { kind: 'management', name: 'start' } as const
 
+/** The host names of both services as they are stored: without a port, so that it may change. */
+export const ownNames = (config: Config): string[] =>
+  config.hostNames.map((name) => (name.includes(':') ? `[${name.toLowerCase()}]` : name.toLowerCase()))
+
 /**
  * First start: one provisioning service and one hub, linked, with their policies. Every start: both answer under the
- * configured host names; these carry `:port` only where it is not the one that SDKs dial by themselves.
+ * configured host names, and the hub under its earlier ones too: devices that were assigned to them are still its own.
  */
 export async function prepareInstances(control: Control, config: Config, ports: Ports): Promise<Addresses> {
-  const hostNames = config.hostNames.map((name) => withPort(name.toLowerCase(), ports.https))
+  const hostNames = ownNames(config)
   const hub = await prepareHub(control, hostNames)
   const service = await prepareService(control, hub, hostNames)
-  return addressesOf(service, await control.hubs.list(), config.address, ports)
-}
-
-const withPort = (name: string, port: number): string => {
-  const host = name.includes(':') ? `[${name}]` : name
-  return port === 443 ? host : `${host}:${port}`
+  return addressesOf(service, await control.hubs.list(), config, ports)
 }
 
 async function prepareHub(control: Control, hostNames: readonly string[]): Promise<IotHub> {
   const existing = await control.hubs.get(HUB_NAME)
-  if (existing !== undefined && same(existing.hostNames, hostNames)) return existing
-  return control.hubs.put(caller, HUB_NAME, { hostNames }, { kind: existing === undefined ? 'absent' : 'any' })
+  const earlier = existing?.hostNames.filter((name) => !hostNames.includes(name)) ?? []
+  const wanted = [...hostNames, ...earlier].slice(0, limits.hostNames)
+  if (existing !== undefined && same(existing.hostNames, wanted)) return existing
+  return control.hubs.put(caller, HUB_NAME, { hostNames: wanted }, { kind: existing === undefined ? 'absent' : 'any' })
 }
 
 async function prepareService(
@@ -51,13 +52,18 @@ async function prepareService(
   hub: IotHub,
   hostNames: readonly string[],
 ): Promise<ProvisioningService> {
+  const [hubName = ''] = hub.hostNames
   const existing = await control.provisioningServices.get(DPS_NAME)
-  const linked = existing?.linkedHubs.some((entry) => isLinkTo(hub.hostNames, entry.hostName)) ?? false
-  if (existing !== undefined && linked && same(existing.serviceHostNames, hostNames)) return existing
-  const others = existing?.linkedHubs.filter((entry) => !isDefaultHub(entry.hostName, hub, existing)) ?? []
+  const isLinked = existing?.linkedHubs.some((entry) => entry.hostName === hubName) ?? false
+  if (existing !== undefined && isLinked && same(existing.serviceHostNames, hostNames)) return existing
+  const others = existing?.linkedHubs.filter((entry) => !hub.hostNames.includes(entry.hostName)) ?? []
   const iotHubs = [
-    { connectionString: connectionString(hub.hostNames[0] ?? '', hub.policies[0]) },
-    ...others.map((entry) => ({ ...entry, connectionString: entry.connectionString ?? '' })),
+    { connectionString: connectionString(hubName, hub.policies[0]) },
+    ...others.map(({ connectionString = '', allocationWeight, applyAllocationPolicy }) => ({
+      connectionString,
+      allocationWeight,
+      applyAllocationPolicy,
+    })),
   ]
   return control.provisioningServices.put(
     caller,
@@ -67,28 +73,22 @@ async function prepareService(
   )
 }
 
-/**
- * The entry made by an earlier start under other host names or ports: the service's own until now. The same host with
- * another port is a hub elsewhere.
- */
-const isDefaultHub = (hostName: string, hub: IotHub, service: ProvisioningService): boolean =>
-  isLinkTo([...hub.hostNames, ...service.serviceHostNames], hostName)
-
 const same = (a: readonly string[], b: readonly string[]): boolean =>
   a.length === b.length && a.every((each, at) => each === b[at])
 
 const connectionString = (hostName: string, policy: { keyName: string; primaryKey: string } | undefined): string =>
   `HostName=${hostName};SharedAccessKeyName=${policy?.keyName ?? ''};SharedAccessKey=${policy?.primaryKey ?? ''}`
 
-function addressesOf(service: ProvisioningService, hubs: readonly IotHub[], address: string, ports: Ports): Addresses {
-  const dpsHost = service.serviceHostNames[0] ?? ''
+function addressesOf(service: ProvisioningService, hubs: readonly IotHub[], config: Config, ports: Ports): Addresses {
+  const dialledAs = (name: string): string => (ports.https === 443 ? name : `${name}:${ports.https}`)
+  const dpsHost = dialledAs(service.serviceHostNames[0] ?? '')
   return {
-    address,
+    address: config.address,
     ports,
     idScope: service.idScope,
     dps: { name: service.name, hostName: dpsHost, connectionString: connectionString(dpsHost, service.policies[0]) },
     hubs: hubs.map((hub) => {
-      const hostName = hub.hostNames[0] ?? ''
+      const hostName = dialledAs(hub.hostNames[0] ?? '')
       return { name: hub.name, hostName, connectionString: connectionString(hostName, hub.policies[0]) }
     }),
   }

@@ -5,7 +5,7 @@ import { limits } from './base/limits.ts'
 import { type Config, ConfigError } from './config.ts'
 import { type Control, linkConnection } from './control/control.ts'
 import { decodeKey } from './crypto/keys.ts'
-import type { LinkedHub } from './provisioning/linked-hub.ts'
+import type { HubCalls } from './provisioning/linked-hub.ts'
 import type { PostWebhook } from './provisioning/provisioning.ts'
 import { remoteHub } from './remote-hub.ts'
 import { createHubClient } from './wire/hub-client.ts'
@@ -51,7 +51,7 @@ export async function linkedRemoteHub(
   needs: { readonly control: Control; readonly outbound: Outbound; readonly clock: Clock },
   hostName: string,
   idScope: string,
-): Promise<LinkedHub> {
+): Promise<HubCalls> {
   const service = await needs.control.provisioningServices.byScope(idScope)
   const link = service?.linkedHubs.find((each) => each.hostName === hostName.toLowerCase())
   const connection = link?.connectionString === undefined ? undefined : linkConnection(link.connectionString)

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { TestClock } from './base/clock.ts'
 import { ServiceError } from './base/errors.ts'
-import type { HubDevice, LinkedHub } from './provisioning/linked-hub.ts'
+import type { HubCalls, HubDevice } from './provisioning/linked-hub.ts'
 import { remoteHub } from './remote-hub.ts'
 import { createHubClient, type HubAnswer, type HubCall } from './wire/hub-client.ts'
 import { type OutboundCall, OutboundError } from './wire/outbound.ts'
@@ -36,7 +36,7 @@ const document = {
 }
 
 /** A hub that gives these answers in turn. */
-function hubWith(...answers: (HubAnswer | Error)[]): { hub: LinkedHub; calls: HubCall[]; names: () => string[] } {
+function hubWith(...answers: (HubAnswer | Error)[]): { hub: HubCalls; calls: HubCall[]; names: () => string[] } {
   const calls: HubCall[] = []
   const hub = remoteHub(HOST, async (call) => {
     calls.push(call)

@@ -2,7 +2,7 @@ import { type Code, ServiceError } from './base/errors.ts'
 import { Fields, isObject, type JsonObject } from './base/json.ts'
 import { limits } from './base/limits.ts'
 import { SERVICE_MEMBERS } from './documents/twin-rules.ts'
-import type { DeviceData, HubDevice, LinkedHub } from './provisioning/linked-hub.ts'
+import type { DeviceData, HubCalls, HubDevice } from './provisioning/linked-hub.ts'
 import type { HubAnswer, HubCall, HubClient } from './wire/hub-client.ts'
 import { OutboundError } from './wire/outbound.ts'
 
@@ -13,7 +13,7 @@ import { OutboundError } from './wire/outbound.ts'
  * a repeated call finds the device there. `reset` of a device that is there deletes it and creates it again: the
  * service API cannot write reported properties, and a repetition after a crash between the two creates it.
  */
-export function remoteHub(hostName: string, client: HubClient): LinkedHub {
+export function remoteHub(hostName: string, client: HubClient): HubCalls {
   const call = async (each: HubCall): Promise<HubAnswer> => {
     try {
       return await client(each)

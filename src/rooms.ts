@@ -1,6 +1,7 @@
 import type { NodeNeeds } from './app.ts'
+import type { Config } from './config.ts'
 import { type Control, createControl, type IotHub, type Owner } from './control/control.ts'
-import { isLinkTo, isNamed } from './control/hosts.ts'
+import { isNamed, portOf } from './control/hosts.ts'
 import { dpsDevice } from './endpoints/http/dps-device.ts'
 import { dpsEnrollments } from './endpoints/http/dps-enrollments.ts'
 import { dpsRegistrations } from './endpoints/http/dps-registrations.ts'
@@ -9,8 +10,9 @@ import { hubTwins } from './endpoints/http/hub-twins.ts'
 import { createHttpEndpoint, type HttpEndpoint } from './endpoints/http/server.ts'
 import { createMqttEndpoint, type MqttEndpoint } from './endpoints/mqtt/server.ts'
 import { createHub, type Hub } from './hub/hub.ts'
+import { ownNames } from './instances.ts'
 import { linkedRemoteHub, openOutbound, webhookPost } from './outbound.ts'
-import type { LinkedHub } from './provisioning/linked-hub.ts'
+import type { HubCalls, LinkedHub } from './provisioning/linked-hub.ts'
 import { createProvisioning, type Provisioning } from './provisioning/provisioning.ts'
 import type { Outbound } from './wire/outbound.ts'
 
@@ -28,19 +30,20 @@ export interface RoomNeeds extends NodeNeeds {
   readonly managementPort: Promise<number>
 }
 
-/** The one place where rooms meet. */
-export function wireRooms(needs: RoomNeeds): Rooms {
+/** The one place where rooms meet. `httpsPort`: the one that clients dial; known once the listener is bound. */
+export function wireRooms(needs: RoomNeeds, httpsPort: () => number): Rooms {
   const outbound = openOutbound(needs.config, needs.clock, needs.managementPort)
   const control: Control = createControl({ ...needs, contents: (owner) => contentsOf(owner) })
   const hub = createHub({ ...needs, control, node: needs.random.uuid() })
   const provisioning = createProvisioning({
     ...needs,
     control,
-    linkedHubs: (hostName, idScope) =>
-      linkedHub(control, hub, hostName, () => linkedRemoteHub({ ...needs, control, outbound }, hostName, idScope)),
-    hubNameNow: (hostName, idScope) => hubNameNow(control, hostName, idScope),
+    linkedHubs: (hostName, idScope) => {
+      const elsewhere = () => linkedRemoteHub({ ...needs, control, outbound }, hostName, idScope)
+      return linkedHub({ control, hub, hostName, httpsPort, elsewhere })
+    },
     postWebhook: webhookPost(outbound),
-    settings: needs.config.registration,
+    settings: { ...needs.config.registration, hubName: (name) => dialled(needs.config, name, httpsPort()) },
   })
   // Asked only when somebody deletes an instance, so after the rooms exist.
   const contentsOf = async ({ kind, name }: Owner): Promise<string | undefined> => {
@@ -51,40 +54,40 @@ export function wireRooms(needs: RoomNeeds): Rooms {
   return { control, hub, provisioning, outbound }
 }
 
+/** Our own names carry the port where it is not the one that SDKs dial by themselves; other hubs' names stay. */
+export const dialled = (config: Config, name: string, httpsPort: number): string =>
+  httpsPort !== 443 && portOf(name) === undefined && isNamed(ownNames(config), name) ? `${name}:${httpsPort}` : name
+
+interface HubByName {
+  readonly control: Control
+  readonly hub: Hub
+  readonly hostName: string
+  readonly httpsPort: () => number
+  readonly elsewhere: () => Promise<HubCalls>
+}
+
 /**
  * Fulfils provisioning's port to a hub: with the hub of this house that the name means, else with the linked one that is
- * elsewhere. A hub of ours that had other ports when the device was assigned is ours still.
+ * elsewhere, on the same host with another port too.
  */
-function linkedHub(control: Control, hub: Hub, hostName: string, elsewhere: () => Promise<LinkedHub>): LinkedHub {
-  const found = async (): Promise<LinkedHub> => {
-    const hubs = await control.hubs.list()
-    const own = hubs.find((each) => isLinkTo(each.hostNames, hostName))
-    if (own !== undefined) return localHub(hub, own)
-    return elsewhere().catch((thrown: unknown) => {
-      const moved = hubs.find((each) => isNamed(each.hostNames, hostName))
-      if (moved === undefined) throw thrown
-      return localHub(hub, moved)
-    })
+function linkedHub({ control, hub, hostName, httpsPort, elsewhere }: HubByName): LinkedHub {
+  const isHere = (names: readonly string[], name: string): boolean =>
+    isNamed(names, name) && [undefined, httpsPort()].includes(portOf(name))
+  const find = async (): Promise<IotHub | undefined> =>
+    (await control.hubs.list()).find((each) => isHere(each.hostNames, hostName))
+  const found = async (): Promise<HubCalls> => {
+    const own = await find()
+    return own === undefined ? elsewhere() : localHub(hub, own)
   }
   return {
     provision: async (device, mode) => (await found()).provision(device, mode),
     read: async (deviceId) => (await found()).read(deviceId),
+    isAlso: async (other) => isHere((await find())?.hostNames ?? [], other),
     remove: async (deviceId) => (await found()).remove(deviceId),
   }
 }
 
-/** Where neither a hub of ours nor a link bears this name, one of ours under its former ports may. */
-async function hubNameNow(control: Control, hostName: string, idScope: string): Promise<string> {
-  const [hubs, service] = await Promise.all([control.hubs.list(), control.provisioningServices.byScope(idScope)])
-  const links = service?.linkedHubs ?? []
-  if (hubs.some((each) => isLinkTo(each.hostNames, hostName))) return hostName
-  if (links.some((link) => link.hostName === hostName.toLowerCase())) return hostName
-  const own = hubs.find((each) => isNamed(each.hostNames, hostName))
-  const link = own && links.find((each) => isLinkTo(own.hostNames, each.hostName))
-  return link?.hostName ?? hostName
-}
-
-const localHub = (hub: Hub, own: IotHub): LinkedHub => ({
+const localHub = (hub: Hub, own: IotHub): HubCalls => ({
   provision: (device, mode) => hub.registry.provision(own, device, mode),
   read: (deviceId) => hub.twins.read(own, deviceId),
   remove: (deviceId) => hub.registry.discard(own, deviceId),

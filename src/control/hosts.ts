@@ -14,6 +14,12 @@ export function hostName(text: string): string | undefined {
 /** `hub.example:8883` -> `hub.example`; brackets of an IPv6 address stay. */
 export const withoutPort = (host: string): string => (/^[^:]+:|\]:/.test(host) ? host.replace(/:[0-9]*$/, '') : host)
 
+/** The port that `host` names, if it does. */
+export function portOf(host: string): number | undefined {
+  const bare = withoutPort(host)
+  return bare.length < host.length ? Number(host.slice(bare.length + 1)) : undefined
+}
+
 /** Whether one of `names` is `host`, ports and letter case aside. */
 export const isNamed = (names: readonly string[], host: string): boolean =>
   names.some((name) => withoutPort(name) === withoutPort(host.toLowerCase()))

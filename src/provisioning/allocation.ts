@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import type { LinkedHubEntry, ProvisioningService } from '../control/control.ts'
+import { findByHost } from '../control/hosts.ts'
 import { type EnrollmentAllocation, type EnrollmentCommon, namedHubs } from './enrollment-document.ts'
 import { sameId } from './ids.ts'
 import type { Failure } from './registration-record.ts'
@@ -56,7 +57,8 @@ function policyOf({ allocationPolicy }: ProvisioningService, enrollment: Enrollm
 function candidatesOf({ linkedHubs }: ProvisioningService, enrollment: EnrollmentCommon): readonly LinkedHubEntry[] {
   const named = namedHubs(enrollment)
   if (named === undefined) return linkedHubs.filter((hub) => hub.applyAllocationPolicy)
-  return linkedHubs.filter((hub) => named.some((host) => sameId(host, hub.hostName)))
+  const meant = new Set(named.map((host) => findByHost(linkedHubs, (hub) => [hub.hostName], host)))
+  return linkedHubs.filter((hub) => meant.has(hub))
 }
 
 function noHub(service: ProvisioningService, enrollment: EnrollmentCommon): Failure {

@@ -7,7 +7,7 @@ import type { CommitResult, Store, Stored } from '../store/store.ts'
 import type { EnrollmentGroup, IndividualEnrollment } from './enrollment-document.ts'
 import { hubDevice } from './hub-device.ts'
 import { sameId, storeId } from './ids.ts'
-import type { DeviceData, HubNameNow, LinkedHub, LinkedHubs } from './linked-hub.ts'
+import type { DeviceData, LinkedHub, LinkedHubs } from './linked-hub.ts'
 import {
   type AdmittedBy,
   type Assigning,
@@ -30,7 +30,6 @@ export interface AssignmentNeeds {
   readonly log: Log
   readonly control: Pick<Control, 'provisioningServices'>
   readonly linkedHubs: LinkedHubs
-  readonly hubNameNow: HubNameNow
   readonly askWebhook: AskWebhook
   readonly latencyOrder: readonly string[]
 }
@@ -78,7 +77,7 @@ interface Current {
  * answer makes the registration fail instead.
  */
 export function createAssigner(needs: AssignmentNeeds) {
-  const { store, clock, log, control, linkedHubs, hubNameNow, askWebhook, latencyOrder } = needs
+  const { store, clock, log, control, linkedHubs, askWebhook, latencyOrder } = needs
 
   return async function assign({ id, known }: Job, last: boolean): Promise<void> {
     let next: Partial<Known> | undefined = known
@@ -114,10 +113,9 @@ export function createAssigner(needs: AssignmentNeeds) {
   }
 
   /** One step: a decision is made, a move arrives, and the next round goes on; everything else settles now. */
-  async function advance(given: Current, last: boolean): Promise<'done' | 'superseded' | Stored<Registration>> {
-    const current = { ...given, record: await renamed(given.record) }
+  async function advance(current: Current, last: boolean): Promise<'done' | 'superseded' | Stored<Registration>> {
     const { record, enrollment } = current
-    const plan = planFor(current)
+    const plan = await withoutMovingHome(planFor(current), record)
     if (plan.kind === 'failed') return fail(current, plan.failure)
     if (plan.kind === 'ask') return decide(current, plan.hubs)
     const placed = await place(record, enrollment, plan, last)
@@ -132,16 +130,14 @@ export function createAssigner(needs: AssignmentNeeds) {
     return 'done'
   }
 
-  /** With today's names of the hubs: a hub that was renamed must not look like another one, which the device leaves. */
-  async function renamed(record: Assigning): Promise<Assigning> {
-    const { assignment, leftover, idScope } = record
-    if (assignment === undefined) return record
-    const nameNow = (hub: string): Promise<string> => hubNameNow(hub, idScope)
-    return {
-      ...record,
-      assignment: { ...assignment, hub: await nameNow(assignment.hub) },
-      ...(leftover !== undefined && { leftover: await Promise.all(leftover.map(nameNow)) }),
-    }
+  /** A hub that goes by another name now is still the same: nothing moves, and the record learns the name. */
+  async function withoutMovingHome(plan: Plan, { idScope }: Assigning): Promise<Plan> {
+    if (plan.kind !== 'move' || !(await isSameHub(plan.assignment.hub, plan.from.hub, idScope))) return plan
+    return { kind: 'settle', assignment: { ...plan.assignment, substatus: 'reprovisionedToInitialAssignment' } }
+  }
+
+  async function isSameHub(hub: string, other: string, idScope: string): Promise<boolean> {
+    return sameId(hub, other) || ((await linkedHubs(hub, idScope)?.isAlso(other)) ?? false)
   }
 
   async function decide(current: Current, hubs: readonly string[]) {
@@ -228,7 +224,7 @@ export function createAssigner(needs: AssignmentNeeds) {
   ): Promise<string[]> {
     const remaining: string[] = []
     for (const old of leftover) {
-      if (sameId(old, hub)) continue
+      if (await isSameHub(hub, old, idScope)) continue
       try {
         await reachable(old, idScope).remove(deviceId)
       } catch (thrown) {

@@ -3,6 +3,7 @@ import { Fields, isObject, type Json, type JsonObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import type { Random } from '../base/random.ts'
 import type { ProvisioningService } from '../control/control.ts'
+import { findByHost } from '../control/hosts.ts'
 import { IDENTITY_ID_RULE, isIdentityId } from '../documents/identity-ids.ts'
 import { requireTwinContent, requireTwinSize, SERVICE_MEMBERS } from '../documents/twin-rules.ts'
 import { isApiVersion, isSince } from './api-version.ts'
@@ -203,7 +204,7 @@ function parseCustomAllocation(fields: Fields): Pick<EnrollmentCommon, 'customAl
 }
 
 function requireLinked(fields: Fields, name: string, host: string, { linkedHubs }: ProvisioningService): void {
-  if (linkedHubs.some((hub) => sameId(hub.hostName, host))) return
+  if (findByHost(linkedHubs, (hub) => [hub.hostName], host) !== undefined) return
   const linked = linkedHubs.map((hub) => hub.hostName).join(', ')
   fields.fail(name, `host names of linked hubs (${linked === '' ? 'none is linked' : linked})`, shown(host))
 }

@@ -14,7 +14,7 @@ import { assignments, enrollments, registrations } from './schema.ts'
  * Individual enrollments (dps.md 6.2, 6.3). Deleting one takes its registration record along, which is a part of it
  * (`registrationState`); the device in the hub stays (8.5).
  */
-export function createEnrollments(needs: EnrollmentNeeds): Enrollments {
+export function createEnrollments(needs: EnrollmentNeeds & { readonly hubName: (hub: string) => string }): Enrollments {
   const kind: EnrollmentKind<IndividualEnrollment> = {
     collection: enrollments,
     list: 'enrollments',
@@ -34,7 +34,9 @@ export function createEnrollments(needs: EnrollmentNeeds): Enrollments {
       return found.map((record): JsonObject => {
         if (record === undefined) return {}
         return {
-          registrationState: compact({ ...serviceState(record.value, record.version, apiVersion) }) as JsonObject,
+          registrationState: compact({
+            ...serviceState(record.value, record.version, { apiVersion, hubName: needs.hubName }),
+          }) as JsonObject,
         }
       })
     },

@@ -13,21 +13,20 @@ export interface LinkedHub {
   provision(device: HubDevice, mode: 'keep' | 'reset'): Promise<'created' | 'refreshed'>
   /** What a move to another hub takes along; undefined when the device is gone. */
   read(deviceId: string): Promise<DeviceData | undefined>
+  /** Whether this hub answers to `hostName` too: what was assigned under that name is not somewhere else. */
+  isAlso(hostName: string): Promise<boolean>
   /** Deletes the device; absent is fine. */
   remove(deviceId: string): Promise<void>
 }
+
+/** What a hub does, whatever it is called. */
+export type HubCalls = Omit<LinkedHub, 'isAlso'>
 
 /**
  * Finds a hub by the host name that enrollments and linked hubs name, and the ID scope of the service to which it is
  * linked; undefined: not a hub that can be reached.
  */
 export type LinkedHubs = (hostName: string, idScope: string) => LinkedHub | undefined
-
-/**
- * The name under which a hub is linked now: one of ours may have had other ports when a device was assigned to it, and
- * is the same hub still. Any other name is answered as it is.
- */
-export type HubNameNow = (hostName: string, idScope: string) => Promise<string>
 
 export interface HubDevice {
   readonly deviceId: string

@@ -10,7 +10,7 @@ import { createEnrollmentGroups } from './enrollment-groups.ts'
 import type { Enrollments } from './enrollment-records.ts'
 import { createEnrollments } from './enrollments.ts'
 import { prefixOf } from './ids.ts'
-import type { HubNameNow, LinkedHubs } from './linked-hub.ts'
+import type { LinkedHubs } from './linked-hub.ts'
 import { createRegistrationRecords, type RegistrationRecords } from './registration-records.ts'
 import { createDeviceRegistrations, type DeviceRegistrations } from './registrations.ts'
 import { enrollmentGroups, enrollments, registrations } from './schema.ts'
@@ -32,7 +32,6 @@ export interface ProvisioningNeeds {
   readonly log: Log
   readonly control: Pick<Control, 'provisioningServices' | 'certificates'>
   readonly linkedHubs: LinkedHubs
-  readonly hubNameNow: HubNameNow
   readonly postWebhook: PostWebhook
   readonly settings?: Partial<ProvisioningSettings>
 }
@@ -60,13 +59,13 @@ export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
   const assign = createAssigner({ ...needs, askWebhook, latencyOrder: settings.latencyOrder })
   const worker = createAssignmentWorker({ ...needs, assign, assigningMs: settings.assigningMs })
   const attest = createAttestation({ ...needs, clockSkewMs: settings.clockSkewMs })
-  const { retryAfterSeconds } = settings
+  const { retryAfterSeconds, hubName } = settings
   return {
-    enrollments: createEnrollments(needs),
+    enrollments: createEnrollments({ ...needs, hubName }),
     enrollmentGroups: createEnrollmentGroups({ ...needs, control }),
     registrations: {
-      ...createDeviceRegistrations({ ...needs, attest, worker, retryAfterSeconds }),
-      ...createRegistrationRecords(needs),
+      ...createDeviceRegistrations({ ...needs, attest, worker, retryAfterSeconds, hubName }),
+      ...createRegistrationRecords({ ...needs, hubName }),
       start: worker.start,
       stop: worker.stop,
     },

@@ -216,37 +216,44 @@ export interface OperationStatus {
   readonly registrationState?: DeviceRegistrationResult
 }
 
+/** For whom a record is written out. */
+export interface Reader {
+  readonly apiVersion: string
+  /** Under which name a linked hub is dialled: its own, with `:port` where that is not the standard one. */
+  readonly hubName: (hub: string) => string
+}
+
 /** What a device gets when it asks after its operation (dps.md 1.5). */
 export function operationStatus(
   record: Registration,
   version: number,
   operationId: string,
-  apiVersion: string,
+  reader: Reader,
 ): OperationStatus {
-  const registrationState = deviceState(record, version, apiVersion)
+  const registrationState = deviceState(record, version, reader)
   // The real service's answer for a disabled enrollment names no operation (dps.md 1.5).
   return { operationId: record.status === 'disabled' ? '' : operationId, status: record.status, registrationState }
 }
 
 /** As a device sees it: while nothing is final, and when disabled, only the id and the status. */
-export function deviceState(record: Registration, version: number, apiVersion: string): DeviceRegistrationResult {
+export function deviceState(record: Registration, version: number, reader: Reader): DeviceRegistrationResult {
   const { registrationId, status, credential } = record
   if (status === 'assigning' || status === 'disabled') return { registrationId, status }
-  const state = serviceState(record, version, apiVersion)
+  const state = serviceState(record, version, reader)
   return status === 'assigned' && credential.kind === 'x509' ? { ...state, x509: {} } : state
 }
 
 /** As the service API sees it (dps.md 6.3, DeviceRegistrationState). */
-export function serviceState(record: Registration, version: number, apiVersion: string): DeviceRegistrationResult {
+export function serviceState(record: Registration, version: number, reader: Reader): DeviceRegistrationResult {
   return {
     registrationId: record.registrationId,
     createdDateTimeUtc: isoTime(record.createdAt),
     ...(record.status === 'assigned' && {
-      assignedHub: record.assignment.hub,
+      assignedHub: reader.hubName(record.assignment.hub),
       deviceId: record.assignment.deviceId,
     }),
     status: record.status,
-    ...(record.status === 'assigned' && { substatus: substatusFor(apiVersion, record.assignment.substatus) }),
+    ...(record.status === 'assigned' && { substatus: substatusFor(reader.apiVersion, record.assignment.substatus) }),
     ...(record.status === 'failed' && { errorCode: record.failure.code, errorMessage: record.failure.message }),
     lastUpdatedDateTimeUtc: isoTime(record.updatedAt),
     etag: registrationEtag(version),

@@ -30,7 +30,13 @@ export interface RegistrationRecords {
   ): Promise<Page<DeviceRegistrationResult>>
 }
 
-export function createRegistrationRecords({ store, log }: { store: Store; log: Log }): RegistrationRecords {
+export function createRegistrationRecords(needs: {
+  readonly store: Store
+  readonly log: Log
+  readonly hubName: (hub: string) => string
+}): RegistrationRecords {
+  const { store, log, hubName } = needs
+
   async function find({ idScope }: ProvisioningService, registrationId: string): Promise<Stored<Registration>> {
     requireId('registrationId', registrationId)
     const found = await store.get(registrations, storeId(idScope, registrationId))
@@ -41,7 +47,7 @@ export function createRegistrationRecords({ store, log }: { store: Store; log: L
   const show =
     (apiVersion: string) =>
     ({ value, version }: Stored<Registration>): DeviceRegistrationResult =>
-      serviceState(value, version, apiVersion)
+      serviceState(value, version, { apiVersion, hubName })
 
   return {
     get: async (service, registrationId, apiVersion) => show(apiVersion)(await find(service, registrationId)),

@@ -35,6 +35,7 @@ export interface RegistrationNeeds {
   readonly attest: Attest
   readonly worker: Pick<AssignmentWorker, 'dueAt' | 'accept' | 'remind' | 'isFull'>
   readonly retryAfterSeconds: number
+  readonly hubName: (hub: string) => string
 }
 
 /** The device API without its protocols (dps.md 1.1). */
@@ -62,7 +63,7 @@ interface Found {
 }
 
 export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegistrations {
-  const { store, clock, random, log, control, attest, worker, retryAfterSeconds } = needs
+  const { store, clock, random, log, control, attest, worker, retryAfterSeconds, hubName } = needs
 
   async function register(claim: Claim, body: RegisterBody, apiVersion: string): Promise<OperationStatus> {
     requireId('registrationId', claim.registrationId)
@@ -139,7 +140,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     }
     if (record === undefined || !isOperation(record.value, operationId))
       throw new ServiceError(404203, 'There is no such operation for this registration id. Register again.')
-    return operationStatus(record.value, record.version, operationId, apiVersion)
+    return operationStatus(record.value, record.version, operationId, { apiVersion, hubName })
   }
 
   async function lookup(claim: Claim, body: RegisterBody, apiVersion: string): Promise<DeviceRegistrationResult> {
@@ -154,7 +155,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     const { record } = found
     if (record === undefined)
       throw new ServiceError(404201, 'The device has not registered yet, or its registration was deleted.')
-    return deviceState(record.value, record.version, apiVersion)
+    return deviceState(record.value, record.version, { apiVersion, hubName })
   }
 
   async function serviceOf(claim: Claim): Promise<ProvisioningService> {

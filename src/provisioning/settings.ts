@@ -9,6 +9,8 @@ export interface ProvisioningSettings {
   readonly clockSkewMs: number
   /** Hub host names from nearest to farthest, for geoLatency; hubs that are not named come last, all alike. */
   readonly latencyOrder: readonly string[]
+  /** Under which name a linked hub is dialled. Names in records carry no port of ours, so that one may change. */
+  readonly hubName: (hub: string) => string
 }
 
 export const defaultSettings: ProvisioningSettings = {
@@ -16,4 +18,5 @@ export const defaultSettings: ProvisioningSettings = {
   retryAfterSeconds: 3,
   clockSkewMs: limits.tokenSkewMs,
   latencyOrder: [],
+  hubName: (hub) => hub,
 }

@@ -4,6 +4,7 @@ import { enrollmentEtag } from '../base/etags.ts'
 import { Fields, isObject, type Json, type JsonObject, parseJson } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { type Log, redactText } from '../base/log.ts'
+import { findByHost } from '../control/hosts.ts'
 import type { Stored } from '../store/store.ts'
 import {
   type CustomAllocationDefinition,
@@ -13,7 +14,6 @@ import {
   isWithin,
   parseInitialTwin,
 } from './enrollment-document.ts'
-import { sameId } from './ids.ts'
 import type { Assigning, Decision, Failure } from './registration-record.ts'
 
 /**
@@ -108,7 +108,8 @@ function readDecision({ status, body }: WebhookAnswer, hubs: readonly string[]):
   const named = answer.string('iotHubHostName')
   if (named === undefined || named === '')
     throw new ServiceError(400208, 'Custom allocation failed: the answer of the webhook names no iotHubHostName.')
-  const hub = hubs.find((each) => sameId(each, named))
+  // It may write one of our names as devices dial it, with the port.
+  const hub = findByHost(hubs, (each) => [each], named)
   if (hub === undefined)
     throw new ServiceError(
       400208,

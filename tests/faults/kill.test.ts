@@ -283,6 +283,12 @@ async function finish(muster: MusterProcess): Promise<void> {
   }
   expect(Object.fromEntries(states)).toEqual({ assigned: known.size })
   expect(records).toBe(known.size)
+  const statistics = await ask(target(muster, 'https'), {
+    method: 'GET',
+    path: '/statistics/devices?api-version=2021-04-12',
+    headers: { authorization: serviceToken(muster.ready.hubs[0]!.connectionString) },
+  })
+  expect(statistics.body).toMatchObject({ totalDeviceCount: known.size, enabledDeviceCount: known.size })
   console.info(
     `${known.size} devices assigned, ${acknowledged.length} messages acknowledged, ${inLog.size} in the log, none missing`,
   )

@@ -30,10 +30,8 @@ export interface ProvisioningRoom {
   readonly control: Control
   readonly provisioning: Provisioning
   readonly service: ProvisioningService
-  readonly hubs: ReadonlyMap<string, FakeHub>
+  readonly hubs: Map<string, FakeHub>
   readonly webhook: FakeWebhook
-  /** Names that hubs had, and those that they have now. */
-  readonly renamed: Map<string, string>
   /** Another node on the same store, as after a crash of the first: nothing is shared but what was committed. */
   again(settings?: Partial<ProvisioningSettings>, store?: Store): Provisioning
   /** The service as it stands now. */
@@ -68,7 +66,6 @@ export async function provisioningRoom(options: RoomOptions = {}): Promise<Provi
   const needs = { store, clock, random: seededRandom(7), log: silentLog }
   const control = createControl(needs)
   const webhook = new FakeWebhook()
-  const renamed = new Map<string, string>()
   const hubs = new Map([HUB_A, HUB_B].map((host) => [host, new FakeHub()]))
   await putService(control, linked, allocationPolicy)
   const current = async (): Promise<ProvisioningService> => (await control.provisioningServices.get('dps'))!
@@ -78,12 +75,11 @@ export async function provisioningRoom(options: RoomOptions = {}): Promise<Provi
       store: its,
       control,
       linkedHubs: (host) => hubs.get(host),
-      hubNameNow: async (host) => renamed.get(host) ?? host,
       postWebhook: webhook.post,
       settings,
     })
   const provisioning = again(options.settings, through(store))
-  return { store, clock, control, provisioning, service: await current(), hubs, webhook, renamed, again, current }
+  return { store, clock, control, provisioning, service: await current(), hubs, webhook, again, current }
 }
 
 /** The service `dps` with these hubs linked. */
@@ -131,6 +127,13 @@ export class FakeHub implements LinkedHub {
   async read(deviceId: string): Promise<DeviceData | undefined> {
     await this.#step(`read ${deviceId}`)
     return this.devices.get(deviceId)?.data
+  }
+
+  /** Other names it answers to. */
+  readonly alsoNamed = new Set<string>()
+
+  async isAlso(hostName: string): Promise<boolean> {
+    return this.alsoNamed.has(hostName)
   }
 
   async remove(deviceId: string): Promise<void> {

@@ -55,10 +55,12 @@ export async function createHttpEndpoint(needs: HttpNeeds, faces: readonly Route
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.setNotFoundHandler((request, reply) => renderFor(request)(notFound(request), request, reply))
   app.setErrorHandler(renderDpsError(needs))
-  app.addHook('onResponse', async (request, reply) => {
-    const { method, url, id } = request
-    needs.log.debug({ trackingId: id, method, path: url.split('?')[0], status: reply.statusCode }, 'http')
-  })
+  if (needs.log.isLevelEnabled('debug'))
+    app.addHook('onResponse', (request, reply, done) => {
+      const { method, url, id } = request
+      needs.log.debug({ trackingId: id, method, path: url.split('?')[0], status: reply.statusCode }, 'http')
+      done()
+    })
   for (const face of faces) app.register(async (scope) => face(scope))
   await app.ready()
   const server = app.server as Server

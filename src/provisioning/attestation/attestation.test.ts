@@ -70,7 +70,17 @@ test('a full node tells new devices to come back, at different times, and reads 
   const { store, clock, control, service } = await provisioningRoom()
   const worker = { dueAt: () => 0, accept: () => {}, remind: () => {}, isFull: () => true }
   const attest = () => Promise.reject(new Error('not to be asked'))
-  const needs = { store, clock, control, attest, worker, random: seededRandom(1), log: silentLog, retryAfterSeconds: 3 }
+  const needs = {
+    store,
+    clock,
+    control,
+    attest,
+    worker,
+    random: seededRandom(1),
+    log: silentLog,
+    retryAfterSeconds: 3,
+    hubName: (hub: string) => hub,
+  }
   const { register } = createDeviceRegistrations(needs)
   const waits = new Set<number | undefined>()
   for (let at = 0; at < 50; at++) {
