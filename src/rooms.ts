@@ -15,6 +15,7 @@ import { linkedRemoteHub, openOutbound, webhookPost } from './outbound.ts'
 import type { HubCalls, LinkedHub } from './provisioning/linked-hub.ts'
 import { createProvisioning, type Provisioning } from './provisioning/provisioning.ts'
 import type { Outbound } from './wire/outbound.ts'
+import { acceptWebSockets } from './wire/websocket.ts'
 
 /** The domain rooms of one node. */
 export interface Rooms {
@@ -99,12 +100,12 @@ export async function deviceEndpoints(
   rooms: Rooms,
 ): Promise<{ http: HttpEndpoint; mqtt: MqttEndpoint }> {
   const all = { ...needs, ...rooms }
-  const http = await createHttpEndpoint(needs, [
-    dpsDevice(all),
-    dpsEnrollments(all),
-    dpsRegistrations(all),
-    hubRegistry(all),
-    hubTwins(all),
-  ])
-  return { http, mqtt: createMqttEndpoint(all) }
+  const mqtt = createMqttEndpoint(all)
+  const upgrade = acceptWebSockets(needs.log, { mqtt: mqtt.serve })
+  const http = await createHttpEndpoint(
+    needs,
+    [dpsDevice(all), dpsEnrollments(all), dpsRegistrations(all), hubRegistry(all), hubTwins(all)],
+    upgrade,
+  )
+  return { http, mqtt }
 }

@@ -50,6 +50,15 @@ export const limits = {
   /** Bytes of one session waiting to be sent before it is cut. */
   mqttOutgoingBytes: 1024 * 1024,
 
+  // --- WebSockets
+  /** One message of a client: its largest MQTT packet, and what it sends along. */
+  webSocketMessageBytes: 512 * 1024,
+  /**
+   * All that a client may send before it has proved who it is: a CONNECT and a DPS register message, framing included.
+   * Frames are put together before anybody looks into them, so that the limits of their content come too late.
+   */
+  webSocketUnprovedBytes: 128 * 1024,
+
   // --- documents
   idLength: 128,
   statusReasonLength: 128,

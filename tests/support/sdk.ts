@@ -2,6 +2,7 @@ import azureIotDevice, { type Client } from 'azure-iot-device'
 import azureIotDeviceMqtt from 'azure-iot-device-mqtt'
 import azureIotProvisioningDevice, { type RegistrationResult } from 'azure-iot-provisioning-device'
 import azureIotProvisioningDeviceHttp from 'azure-iot-provisioning-device-http'
+import azureIotProvisioningDeviceMqtt from 'azure-iot-provisioning-device-mqtt'
 import azureIotProvisioningService, { type ProvisioningServiceClient } from 'azure-iot-provisioning-service'
 import azureIotSecuritySymmetricKey from 'azure-iot-security-symmetric-key'
 import azureIotSecurityX509 from 'azure-iot-security-x509'
@@ -22,12 +23,20 @@ export interface Registering {
   readonly credential: Credential
   readonly idScope?: string
   readonly payload?: Record<string, unknown>
+  /** Default: HTTPS. */
+  readonly transport?: 'http' | 'mqtt' | 'mqtt-ws'
 }
 
-/** Registers with the unmodified provisioning client over HTTPS. The packages carry copies of one another's types. */
+const transports = {
+  http: () => new azureIotProvisioningDeviceHttp.Http(),
+  mqtt: () => new azureIotProvisioningDeviceMqtt.Mqtt(),
+  'mqtt-ws': () => new azureIotProvisioningDeviceMqtt.MqttWs(),
+}
+
+/** Registers with the unmodified provisioning client. The packages carry copies of one another's types. */
 export async function provision(
   muster: Running,
-  { registrationId, credential, idScope = muster.addresses.idScope, payload }: Registering,
+  { registrationId, credential, idScope = muster.addresses.idScope, payload, transport = 'http' }: Registering,
 ): Promise<RegistrationResult> {
   const security =
     credential.kind === 'x509'
@@ -36,7 +45,7 @@ export async function provision(
   const client = azureIotProvisioningDevice.ProvisioningDeviceClient.create(
     muster.addresses.dps.hostName,
     idScope,
-    new azureIotProvisioningDeviceHttp.Http(),
+    transports[transport]() as Transport,
     security as SecurityClient,
   )
   if (payload !== undefined) client.setProvisioningPayload(payload)
@@ -45,23 +54,31 @@ export async function provision(
   return result
 }
 
+type Transport = Parameters<typeof azureIotProvisioningDevice.ProvisioningDeviceClient.create>[2]
 type SecurityClient = Parameters<typeof azureIotProvisioningDevice.ProvisioningDeviceClient.create>[3]
 
-/** A device client over MQTT, not open yet, that gives up at the first trouble instead of trying for minutes. */
-export async function deviceClient(hub: string, deviceId: string, credential: Credential): Promise<Client> {
+/** A device client, not open yet, that gives up at the first trouble instead of trying for minutes. */
+export async function deviceClient(
+  hub: string,
+  deviceId: string,
+  credential: Credential,
+  transport: typeof azureIotDeviceMqtt.Mqtt = azureIotDeviceMqtt.Mqtt,
+): Promise<Client> {
   const proof = credential.kind === 'x509' ? 'x509=true' : `SharedAccessKey=${credential.key}`
-  const client = azureIotDevice.Client.fromConnectionString(
-    `HostName=${hub};DeviceId=${deviceId};${proof}`,
-    azureIotDeviceMqtt.Mqtt,
-  )
+  const client = azureIotDevice.Client.fromConnectionString(`HostName=${hub};DeviceId=${deviceId};${proof}`, transport)
   client.setRetryPolicy({ shouldRetry: () => false, nextRetryTimeout: () => 0 })
   if (credential.kind === 'x509') await client.setOptions({ cert: credential.cert, key: credential.key })
   return client
 }
 
 /** Opens, sends one message, reads the twin's desired properties, closes: what every provisioned device can do. */
-export async function useHub(hub: string, deviceId: string, credential: Credential): Promise<Record<string, unknown>> {
-  const client = await deviceClient(hub, deviceId, credential)
+export async function useHub(
+  hub: string,
+  deviceId: string,
+  credential: Credential,
+  transport?: typeof azureIotDeviceMqtt.Mqtt,
+): Promise<Record<string, unknown>> {
+  const client = await deviceClient(hub, deviceId, credential, transport)
   await client.open()
   try {
     await client.sendEvent(new azureIotDevice.Message(JSON.stringify({ hello: deviceId })))
@@ -82,7 +99,7 @@ export const registryOf = (muster: Running): Registry =>
 export interface SdkError {
   readonly name: string
   readonly message: string
-  /** The JSON body of the HTTP answer. */
+  /** The JSON body of the HTTP answer, or of the MQTT message. */
   readonly answer: Readonly<Record<string, unknown>> | undefined
   readonly status: number | undefined
   readonly headers: Readonly<Record<string, unknown>>
@@ -99,15 +116,20 @@ export async function sdkError(promise: Promise<unknown> | undefined): Promise<S
 }
 
 function describe(error: unknown): SdkError {
-  const { name, message, responseBody, response } = error as Error & {
+  const { name, message, responseBody, response, result } = error as Error & {
     responseBody?: string
+    /** Of the provisioning client over MQTT. */
+    result?: unknown
     response?: { statusCode?: number; headers?: Record<string, unknown> }
   }
   return {
     name: (error as Error).constructor.name === 'Error' ? name : (error as Error).constructor.name,
     message,
-    answer: responseBody === undefined ? undefined : (JSON.parse(responseBody) as Record<string, unknown>),
+    answer: responseBody === undefined ? parsed(result) : parsed(JSON.parse(responseBody)),
     status: response?.statusCode,
     headers: response?.headers ?? {},
   }
 }
+
+const parsed = (value: unknown): SdkError['answer'] =>
+  typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined

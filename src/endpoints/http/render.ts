@@ -1,7 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type Clock, isoTime } from '../../base/clock.ts'
+import type { Clock } from '../../base/clock.ts'
 import { asServiceError, codes, ServiceError } from '../../base/errors.ts'
 import { type Log, redactText } from '../../base/log.ts'
+import { errorBody } from '../../provisioning/provisioning.ts'
 
 interface RenderNeeds {
   readonly clock: Clock
@@ -18,12 +19,7 @@ export const renderDpsError =
     return reply
       .header('x-ms-error-code', String(error.code))
       .header('x-ms-request-id', request.id)
-      .send({
-        errorCode: error.code,
-        trackingId: request.id,
-        message: error.message,
-        timestampUtc: isoTime(needs.clock.now()),
-      })
+      .send(errorBody(error, request.id, needs.clock.now()))
   }
 
 /**

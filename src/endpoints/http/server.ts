@@ -7,6 +7,7 @@ import { limits } from '../../base/limits.ts'
 import type { Log } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import { type Peer, peerOf } from '../../wire/listener.ts'
+import type { Upgrade } from '../../wire/websocket.ts'
 import { type Render, renderDpsError, renderHubError } from './render.ts'
 
 /** One face of the HTTP endpoint: registers its routes and its error handler on an instance of its own. */
@@ -32,8 +33,14 @@ const HUB_PATH = /^\/(devices|twins|statistics|jobs|configurations|digitaltwins|
 /**
  * The HTTP endpoint. Order of a request: connection (listener: TLS, ceilings, deadlines) -> rewrite -> route -> body
  * (bounded, kept as bytes) -> the face's handler -> render. Faces throw ServiceError; nothing else makes an error body.
+ *
+ * @param upgrade takes the connections of requests that ask for a WebSocket; without it they are plain requests
  */
-export async function createHttpEndpoint(needs: HttpNeeds, faces: readonly Routes[]): Promise<HttpEndpoint> {
+export async function createHttpEndpoint(
+  needs: HttpNeeds,
+  faces: readonly Routes[],
+  upgrade?: Upgrade,
+): Promise<HttpEndpoint> {
   /** Of the service that the path belongs to, where no face has taken the request. */
   const renderFor = ({ url }: FastifyRequest): Render => (HUB_PATH.test(url) ? renderHubError : renderDpsError)(needs)
   const app = fastify({
@@ -49,7 +56,7 @@ export async function createHttpEndpoint(needs: HttpNeeds, faces: readonly Route
     frameworkErrors: (error, request, reply) => {
       void renderFor(request)(error, request, reply)
     },
-    serverFactory: (handler) => createPlainServer(handler),
+    serverFactory: (handler) => createPlainServer(handler, upgrade),
   })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
@@ -80,7 +87,7 @@ export async function createHttpEndpoint(needs: HttpNeeds, faces: readonly Route
  * An http.Server that is handed its connections. It never listens, so the sweep that enforces header and request
  * time-outs is started by hand: Node starts it on 'listening'.
  */
-function createPlainServer(handler: Parameters<typeof createServer>[1]): Server {
+function createPlainServer(handler: Parameters<typeof createServer>[1], upgrade: Upgrade | undefined): Server {
   const server = createServer(
     {
       maxHeaderSize: limits.httpHeaderBytes,
@@ -89,9 +96,12 @@ function createPlainServer(handler: Parameters<typeof createServer>[1]): Server 
       keepAliveTimeout: limits.httpKeepAliveMs,
       connectionsCheckingInterval: limits.httpHeadersMs / 2,
       noDelay: true,
+      // Other protocols that a client would upgrade to (h2c) are no reason to refuse what it asks.
+      shouldUpgradeCallback: ({ headers }) => upgrade !== undefined && headers.upgrade?.toLowerCase() === 'websocket',
     },
     handler,
   )
+  if (upgrade !== undefined) server.on('upgrade', upgrade)
   server.emit('listening')
   return server
 }

@@ -17,6 +17,7 @@ import { silentLog } from '../../base/log.ts'
 import { seededRandom } from '../../base/random.ts'
 import { readCertificates } from '../../crypto/certificates.ts'
 import { issueDeviceCertificate } from '../../crypto/issuing.ts'
+import { createProvisioning } from '../../provisioning/provisioning.ts'
 import { createMqttEndpoint } from './server.ts'
 
 const absent = parseIfMatch(undefined)
@@ -74,7 +75,13 @@ class Client {
 async function start(world?: HubWorld) {
   const its = world ?? (await hubWorld({ bus: promptBus() }))
   await its.hub.registry.putDevice(operator, its.iotHub, 'd1', sasDevice(), absent)
-  const endpoint = createMqttEndpoint({ ...its, random: seededRandom(2), log: silentLog })
+  const needs = { ...its, random: seededRandom(2), log: silentLog }
+  const provisioning = createProvisioning({
+    ...needs,
+    linkedHubs: () => undefined,
+    postWebhook: () => Promise.reject(new Error('No webhook is called here.')),
+  })
+  const endpoint = createMqttEndpoint({ ...needs, provisioning })
   const dial = (chain: readonly Buffer[] = []) => {
     const [ours, theirs] = duplexPair()
     endpoint.serve(theirs, { chain, address: '127.0.0.1', proved: () => {} })
@@ -275,7 +282,7 @@ test.each([
     'a will for a topic that is not its own',
     { will: { topic: 'devices/d2/messages/events', payload: Buffer.from('x'), qos: 1 as const, retain: false } },
   ],
-  ['a registration', { username: '0ne00000000/registrations/d1/api-version=2019-03-31' }],
+  ['a registration under another name', { username: '0ne00000000/registrations/d2/api-version=2019-03-31' }],
 ])('CONNACK 5: %s', async (_, more) => {
   const { open } = await start()
   const client = open(more as Partial<IConnectPacket>)
@@ -304,6 +311,13 @@ test('a device named registrations is a device of the hub', async () => {
     username: 'hub1.example/registrations/m/?api-version=2021-04-12',
     password: Buffer.from(deviceToken(clock, 'registrations/modules/m')),
   })
+})
+
+test.each(['d1', 'registrations'])('a registration of %s is the business of the provisioning service', async (id) => {
+  const { connected } = await start()
+  // Without a look at what it shows: that is judged with the register message.
+  const username = `0ne00000000/registrations/${id}/api-version=2019-03-31`
+  await connected({ clientId: id, username, password: Buffer.from('no token') })
 })
 
 test('X.509: the certificate of the handshake and no password', async () => {

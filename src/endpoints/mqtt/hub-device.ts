@@ -4,12 +4,12 @@ import { limits } from '../../base/limits.ts'
 import { type Log, redactText } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { Control } from '../../control/control.ts'
-import type { Credential } from '../../hub/device-auth.ts'
 import type { Hub } from '../../hub/hub.ts'
 import type { CutReason, Session } from '../../hub/sessions.ts'
 import type { DeviceMessage } from '../../hub/telemetry.ts'
 import type { ConnectAnswer, MqttConnect, MqttFace, MqttSession } from '../../wire/mqtt.ts'
 import type { Peer } from '../../wire/peer.ts'
+import { credentialOf } from './credential.ts'
 import { asWill, isGranted, readPublication, type TopicOwner, TWIN_ANSWERS, withRetain } from './hub-topics.ts'
 import { createTwinRequests } from './hub-twin-requests.ts'
 import { type HubUsername, parseHubUsername } from './hub-username.ts'
@@ -79,12 +79,6 @@ function readNames(packet: MqttConnect): HubUsername {
   if (named.modelId !== undefined && named.modelId.length > limits.modelIdLength)
     throw new ServiceError(401003, `The model-id has more than ${limits.modelIdLength} characters.`)
   return named
-}
-
-/** A token is the password; X.509 devices send none (hub-device.md 1.3). */
-function credentialOf({ password }: MqttConnect, { chain }: Peer): Credential {
-  if (password !== undefined && password.length > 0) return { kind: 'sas', token: password.toString('utf8') }
-  return chain.length === 0 ? { kind: 'none' } : { kind: 'x509', chain }
 }
 
 /** A will goes where telemetry goes; one for another topic could never be sent, so it is refused at once. */

@@ -2,7 +2,10 @@ import type { Duplex } from 'node:stream'
 import type { ConnectAnswer, MqttConnect, MqttConnection, MqttSession } from '../../wire/mqtt.ts'
 import { serveMqtt } from '../../wire/mqtt.ts'
 import type { Peer } from '../../wire/peer.ts'
+import { connectDpsDevice, type DpsDeviceNeeds } from './dps-device.ts'
 import { connectHubDevice, type HubDeviceNeeds } from './hub-device.ts'
+
+export interface MqttEndpointNeeds extends HubDeviceNeeds, DpsDeviceNeeds {}
 
 export interface MqttEndpoint {
   /** Speaks MQTT 3.1.1 on a connection that the listener accepted. */
@@ -15,7 +18,7 @@ export interface MqttEndpoint {
  * The MQTT endpoint. The user name decides whose connection it is (ARCHITECTURE.md): `{idScope}/registrations/…` a
  * device of the provisioning service, `{host}/{device}/…` one of a hub. TLS server names decide nothing.
  */
-export function createMqttEndpoint(needs: HubDeviceNeeds): MqttEndpoint {
+export function createMqttEndpoint(needs: MqttEndpointNeeds): MqttEndpoint {
   const connections = new Map<MqttConnection, Promise<void>>()
 
   return {
@@ -41,28 +44,23 @@ export function createMqttEndpoint(needs: HubDeviceNeeds): MqttEndpoint {
 }
 
 async function connect(
-  needs: HubDeviceNeeds,
+  needs: MqttEndpointNeeds,
   packet: MqttConnect,
   session: MqttSession,
   peer: Peer,
 ): Promise<ConnectAnswer> {
-  if (!isProvisioning(packet)) return connectHubDevice(needs, packet, session, peer)
-  needs.log.info(
-    { remote: peer.address, client: packet.clientId },
-    'a device wants to register over MQTT, which this release does not offer: let it register over HTTPS',
-  )
-  return { refuse: 5 }
+  const open = isProvisioning(packet) ? connectDpsDevice : connectHubDevice
+  return open(needs, packet, session, peer)
 }
 
 /**
- * `{idScope}/registrations/{id}/api-version=…` (dps.md 2.1). A hub device named `registrations` has that as its client
+ * `{idScope}/registrations/{id}/api-version=…` (dps.md 2.2). A hub device named `registrations` has that as its client
  * id, a device of the provisioning service has its registration id.
  */
 function isProvisioning({ username, clientId }: MqttConnect): boolean {
   const [, collection, id] = (username ?? '').split('/')
-  return (
-    collection?.toLowerCase() === 'registrations' && !!id && !id.startsWith('?') && !isOfDevice(clientId, collection)
-  )
+  if (collection?.toLowerCase() !== 'registrations' || !id || id.startsWith('?')) return false
+  return clientId === id || !isOfDevice(clientId, collection)
 }
 
 const isOfDevice = (clientId: string, deviceId: string): boolean =>
