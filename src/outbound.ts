@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Clock } from './base/clock.ts'
 import { ServiceError } from './base/errors.ts'
@@ -15,19 +16,20 @@ import { createOutbound, type Outbound, OutboundError } from './wire/outbound.ts
 export function openOutbound(config: Config, clock: Clock, managementPort: Promise<number>): Outbound {
   const { allow, caFile } = config.outbound
   const ca = caFile === undefined ? undefined : readAuthorities(caFile)
-  try {
-    return createOutbound({ clock, managementPort, allowed: allow, ca })
-  } catch (cause) {
-    throw new ConfigError(`outbound-ca must be a PEM file of certificates, found ${caFile}: ${reasonOf(cause)}.`)
-  }
+  return createOutbound({ clock, managementPort, allowed: allow, ca })
 }
 
+/** Read once, at the start. TLS would pass over what is no certificate. */
 function readAuthorities(file: string): string {
   try {
-    return readFileSync(file, 'utf8')
+    const text = readFileSync(file, 'utf8')
+    const found = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+    for (const certificate of found) new X509Certificate(certificate)
+    if (found.length > 0) return text
   } catch (cause) {
     throw new ConfigError(`Cannot read the PEM file ${file} (outbound-ca): ${reasonOf(cause)}.`)
   }
+  throw new ConfigError(`outbound-ca must be a PEM file of certificates, found none in ${file}.`)
 }
 
 const reasonOf = (cause: unknown): string => (cause instanceof Error ? cause.message : 'unknown cause')
