@@ -140,6 +140,9 @@ export const limits = {
   /** Registrations of a node that wait to be assigned; above it, register is told to come back, polls never. */
   assignmentBacklog: 10_000,
   assignmentsAtOnce: 128,
+  /** One that takes longer waits for somebody else's webhook or hub, and makes room for the next; so many at most. */
+  assignmentSlowMs: 1_000,
+  assignmentsSlow: 512,
   /** What the register request had read is used without reading it again within. */
   assignmentFreshMs: 1_000,
   /** Tries of one assignment when a hub does not answer, and the pause after the first; it doubles. */
