@@ -159,6 +159,9 @@ export const limits = {
   /** Registrations of a node that wait to be assigned; above it, register is told to come back, polls never. */
   assignmentBacklog: 10_000,
   assignmentsAtOnce: 128,
+  /** One that takes longer waits for somebody else's webhook or hub, and makes room for the next; so many at most. */
+  assignmentSlowMs: 1_000,
+  assignmentsSlow: 512,
   /** What the register request had read is used without reading it again within. */
   assignmentFreshMs: 1_000,
   /** Tries of one assignment when a hub does not answer, and the pause after the first; it doubles. */
@@ -170,6 +173,21 @@ export const limits = {
   assignmentSweepMs: 5_000,
   assignmentSweep: 200,
   enrollmentQueryLength: 4_096,
+
+  // --- calls to webhooks and linked hubs
+  /** From the look-up of the name to the last byte of the answer; the real service's is not known (dps.md 5.5). */
+  outboundMs: 10_000,
+  webhookUrlLength: 2_048,
+  /** What a webhook answers: a host name, a twin, a payload that a device message has room for. */
+  webhookAnswerBytes: 96 * 1024,
+  /** Levels of a payload on its way between device and webhook. */
+  payloadDepth: 64,
+  /** What a linked hub answers: at most a twin with the metadata of every member. */
+  linkedHubAnswerBytes: 4 * 1024 * 1024,
+  /** Validity of the tokens that are shown to linked hubs, as the SDKs'. */
+  linkedHubTokenSeconds: 600,
+  /** Characters of a stranger's answer that the log repeats. */
+  answerExcerpt: 500,
 
   // --- time (hub-device.md 1.1: accepted up to 5 minutes late at connect, cut 10 minutes late)
   tokenSkewMs: 5 * 60 * 1000,

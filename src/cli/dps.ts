@@ -103,9 +103,11 @@ const enrollmentOptions = (command: Command): Command =>
     )
     .option(
       '--ap, --allocation-policy <policy>',
-      'hashed, geoLatency or static (default: the service’s)',
-      anyCase('hashed', 'geoLatency', 'static'),
+      'hashed, geoLatency, static or custom (default: the service’s)',
+      anyCase('hashed', 'geoLatency', 'static', 'custom'),
     )
+    .option('--wh, --webhook-url <url>', 'custom allocation: the webhook that chooses the hub')
+    .option('--av, --api-version <version>', 'custom allocation: version of the webhook’s request (2019-03-31)')
     .option('--ih, --iot-hubs <hosts...>', 'host names of the hubs to choose from (default: all linked hubs)')
     .option(...showKeys)
 

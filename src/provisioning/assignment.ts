@@ -13,6 +13,7 @@ import {
   type Assigning,
   type Assignment,
   assigned,
+  decided,
   disabled,
   type Failure,
   failed,
@@ -21,6 +22,7 @@ import {
 } from './registration-record.ts'
 import { type Plan, planAssignment } from './reprovisioning.ts'
 import { assignments, enrollmentGroups, enrollments, registrations } from './schema.ts'
+import type { AskWebhook } from './webhook.ts'
 
 export interface AssignmentNeeds {
   readonly store: Store
@@ -28,6 +30,7 @@ export interface AssignmentNeeds {
   readonly log: Log
   readonly control: Pick<Control, 'provisioningServices'>
   readonly linkedHubs: LinkedHubs
+  readonly askWebhook: AskWebhook
   readonly latencyOrder: readonly string[]
 }
 
@@ -64,6 +67,9 @@ interface Current {
  * A run that lost the race against a newer operation of the same device may have written older credentials to the hub
  * after the newer one; it therefore looks again and applies what is recorded now, until it ends with nothing changed.
  *
+ * A webhook's decision is committed before anything is done with it, so a hub that does not answer makes no second
+ * call; only a crash between the webhook's answer and that commit repeats the call.
+ *
  * Where the allocation changes after a hub made the device and before the record says so, the device stays in that hub
  * unused: deleting what is not known to be ours would be worse.
  *
@@ -71,7 +77,7 @@ interface Current {
  * answer makes the registration fail instead.
  */
 export function createAssigner(needs: AssignmentNeeds) {
-  const { store, clock, log, control, linkedHubs, latencyOrder } = needs
+  const { store, clock, log, control, linkedHubs, askWebhook, latencyOrder } = needs
 
   return async function assign({ id, known }: Job, last: boolean): Promise<void> {
     let next: Partial<Known> | undefined = known
@@ -81,7 +87,7 @@ export function createAssigner(needs: AssignmentNeeds) {
       if (stored === undefined) return
       const { value: record, version } = stored
       if (record.status !== 'assigning') return wroteHub ? refresh(stored, last) : forget(stored)
-      const enrollment = next?.enrollment ?? (await enrollmentOf(record))
+      const enrollment = next?.enrollment ?? (await enrollmentOf(record))?.value
       const service = next?.service ?? (await control.provisioningServices.byScope(record.idScope))
       next = undefined
       const ended = endedEarly(record, enrollment)
@@ -106,21 +112,15 @@ export function createAssigner(needs: AssignmentNeeds) {
     return enrollment.provisioningStatus === 'disabled' ? disabled(record, now) : undefined
   }
 
-  /** One step: a move arrives first and settles in the next round; everything else settles now. */
+  /** One step: a decision is made, a move arrives, and the next round goes on; everything else settles now. */
   async function advance(current: Current, last: boolean): Promise<'done' | 'superseded' | Stored<Registration>> {
-    const { id, version, record, enrollment } = current
-    const plan = await withoutMovingHome(planFor(current))
+    const { record, enrollment } = current
+    const plan = await withoutMovingHome(planFor(current), record)
     if (plan.kind === 'failed') return fail(current, plan.failure)
+    if (plan.kind === 'ask') return decide(current, plan.hubs)
     const placed = await place(record, enrollment, plan, last)
     if ('failure' in placed) return fail(current, placed.failure)
-    if (plan.kind === 'move') {
-      const value = moved(record, placed.assignment, clock.now())
-      const result = await store.commit({
-        expect: [{ in: registrations, id, version }],
-        put: [{ collection: registrations, id, value }],
-      })
-      return result.ok ? { id, version: result.versions[0] ?? 0, value } : 'superseded'
-    }
+    if (plan.kind === 'move') return proceed(current, moved(record, placed.assignment, clock.now()))
     const leftover = await cleanUp(record, placed.assignment, last)
     const done = assigned(record, placed.assignment, leftover, clock.now())
     if (!(await settle(current, done)).ok) return 'superseded'
@@ -131,13 +131,31 @@ export function createAssigner(needs: AssignmentNeeds) {
   }
 
   /** A hub that goes by another name now is still the same: nothing moves, and the record learns the name. */
-  async function withoutMovingHome(plan: Plan): Promise<Plan> {
-    if (plan.kind !== 'move' || !(await isSameHub(plan.assignment.hub, plan.from.hub))) return plan
+  async function withoutMovingHome(plan: Plan, { idScope }: Assigning): Promise<Plan> {
+    if (plan.kind !== 'move' || !(await isSameHub(plan.assignment.hub, plan.from.hub, idScope))) return plan
     return { kind: 'settle', assignment: { ...plan.assignment, substatus: 'reprovisionedToInitialAssignment' } }
   }
 
-  async function isSameHub(hub: string, other: string): Promise<boolean> {
-    return sameId(hub, other) || ((await linkedHubs(hub)?.isAlso(other)) ?? false)
+  async function isSameHub(hub: string, other: string, idScope: string): Promise<boolean> {
+    return sameId(hub, other) || ((await linkedHubs(hub, idScope)?.isAlso(other)) ?? false)
+  }
+
+  async function decide(current: Current, hubs: readonly string[]) {
+    const { record } = current
+    const enrollment = await enrollmentOf(record)
+    if (enrollment === undefined) return fail(current, enrollmentGone(record.admittedBy))
+    const answer = await askWebhook({ record, enrollment, hubs })
+    if ('failure' in answer) return fail(current, answer.failure)
+    return proceed(current, decided(record, answer, clock.now()))
+  }
+
+  /** Commits a state on the way; the next round begins with it. */
+  async function proceed({ id, version }: Current, value: Assigning): Promise<'superseded' | Stored<Registration>> {
+    const result = await store.commit({
+      expect: [{ in: registrations, id, version }],
+      put: [{ collection: registrations, id, value }],
+    })
+    return result.ok ? { id, version: result.versions[0] ?? 0, value } : 'superseded'
   }
 
   function planFor({ record, enrollment, service }: Current): Plan {
@@ -155,16 +173,20 @@ export function createAssigner(needs: AssignmentNeeds) {
   async function place(
     record: Assigning,
     enrollment: Enrollment,
-    plan: Exclude<Plan, { kind: 'failed' }>,
+    plan: Extract<Plan, { assignment: Assignment }>,
     last: boolean,
   ): Promise<{ readonly assignment: Assignment } | { readonly failure: Failure }> {
     const { assignment } = plan
+    const { idScope, credential, decision } = record
+    const initialTwin = decision?.initialTwin ?? enrollment.initialTwin
     try {
-      const data = plan.kind === 'move' ? await dataToTake(plan) : undefined
-      const device = hubDevice(assignment.deviceId, record.credential, enrollment, data)
+      const takesData = plan.kind === 'move' && decision?.initialTwin === undefined
+      const data = takesData ? await dataToTake(plan, idScope) : undefined
+      const twin = initialTwin === undefined ? enrollment : { ...enrollment, initialTwin }
+      const device = hubDevice(assignment.deviceId, credential, twin, data)
       if (device === undefined)
         return { failure: { code: 401002, message: 'The enrollment has another kind of attestation now.' } }
-      await reachable(assignment.hub).provision(device, plan.kind === 'move' ? 'reset' : 'keep')
+      await reachable(assignment.hub, idScope).provision(device, plan.kind === 'move' ? 'reset' : 'keep')
       const isReset = plan.kind === 'move' && data === undefined
       return { assignment: isReset ? { ...assignment, substatus: 'deviceDataReset' } : assignment }
     } catch (thrown) {
@@ -175,33 +197,36 @@ export function createAssigner(needs: AssignmentNeeds) {
   }
 
   /** What the device has in the hub that it leaves; nothing where the device or the hub is gone. */
-  async function dataToTake({ takeData, from }: Extract<Plan, { kind: 'move' }>): Promise<DeviceData | undefined> {
+  async function dataToTake(
+    { takeData, from }: Extract<Plan, { kind: 'move' }>,
+    idScope: string,
+  ): Promise<DeviceData | undefined> {
     if (!takeData) return undefined
     try {
-      return await reachable(from.hub).read(from.deviceId)
+      return await reachable(from.hub, idScope).read(from.deviceId)
     } catch (thrown) {
       if (isUnlinked(thrown)) return undefined
       throw thrown
     }
   }
 
-  function reachable(hub: string): LinkedHub {
-    const linked = linkedHubs(hub)
+  function reachable(hub: string, idScope: string): LinkedHub {
+    const linked = linkedHubs(hub, idScope)
     if (linked !== undefined) return linked
     throw new ServiceError(400208, 'it cannot be reached from here. Link it again.')
   }
 
   /** Deletes the device where it was before. Answers with the hubs where that has to be tried another time. */
   async function cleanUp(
-    { leftover = [] }: Assigning,
+    { leftover = [], idScope }: Assigning,
     { hub, deviceId }: Assignment,
     last: boolean,
   ): Promise<string[]> {
     const remaining: string[] = []
     for (const old of leftover) {
-      if (await isSameHub(hub, old)) continue
+      if (await isSameHub(hub, old, idScope)) continue
       try {
-        await reachable(old).remove(deviceId)
+        await reachable(old, idScope).remove(deviceId)
       } catch (thrown) {
         if (!last && !isUnlinked(thrown)) throw thrown
         log.warn({ deviceId, hub: old, reason: asServiceError(thrown).message }, 'a moved device stays in its old hub')
@@ -227,19 +252,18 @@ export function createAssigner(needs: AssignmentNeeds) {
 
   /** The credentials of the operation that won, written again because ours may have come after them. */
   async function refresh({ id, version, value }: Stored<Registration>, last: boolean): Promise<void> {
-    const enrollment = await enrollmentOf(value)
+    const enrollment = (await enrollmentOf(value))?.value
     if (value.status !== 'assigned' || enrollment === undefined) return
-    const assigning: Assigning = { ...value, status: 'assigning' }
+    const { payload: _, ...rest } = value
+    const assigning: Assigning = { ...rest, status: 'assigning' }
     await place(assigning, enrollment, { kind: 'settle', assignment: value.assignment }, last)
     const now = await store.get(registrations, id)
     if (now !== undefined && now.version !== version && now.value.status === 'assigned') await refresh(now, last)
   }
 
-  async function enrollmentOf({ idScope, admittedBy }: Registration): Promise<Enrollment | undefined> {
+  async function enrollmentOf({ idScope, admittedBy }: Registration): Promise<Stored<Enrollment> | undefined> {
     const id = storeId(idScope, admittedBy.id)
-    const stored =
-      admittedBy.kind === 'group' ? await store.get(enrollmentGroups, id) : await store.get(enrollments, id)
-    return stored?.value
+    return admittedBy.kind === 'group' ? store.get(enrollmentGroups, id) : store.get(enrollments, id)
   }
 }
 

@@ -55,11 +55,28 @@ const individual = (more: object, given: Given = {}): IndividualEnrollment =>
 const group = (more: object, stored?: EnrollmentGroup): EnrollmentGroup =>
   parseEnrollmentGroup({ enrollmentGroupId: 'dev', attestation: symmetricKey, ...more }, { ...context({}), stored })
 
+const webhook = (more: object) => ({
+  allocationPolicy: 'custom',
+  customAllocationDefinition: { webhookUrl: 'http://localhost:7071/api/x?code=1', apiVersion: '2019-03-31', ...more },
+})
+
 const certificates = (primary: unknown, secondary?: unknown) => ({
   attestation: { type: 'x509', x509: { clientCertificates: { primary, secondary } } },
 })
 
 describe('what is stored and shown', () => {
+  test('custom allocation, plain http and the older preview included; kept with another policy', () => {
+    const { customAllocationDefinition } = webhook({ apiVersion: '2018-09-01-preview' })
+    expect(individual({ allocationPolicy: 'Custom', customAllocationDefinition })).toMatchObject({
+      allocationPolicy: 'custom',
+      customAllocationDefinition,
+    })
+    expect(group({ allocationPolicy: 'hashed', customAllocationDefinition })).toMatchObject({
+      allocationPolicy: 'hashed',
+      customAllocationDefinition,
+    })
+  })
+
   test('defaults', () => {
     expect(individual({})).toEqual({
       registrationId: 'dev',
@@ -320,8 +337,15 @@ const badIndividuals: [string, object, RegExp][] = [
   ['policy', { reprovisionPolicy: [] }, /reprovisionPolicy must be an object/],
   ['policy member', { reprovisionPolicy: { migrateDeviceData: 1 } }, /migrateDeviceData must be true or false/],
   ['allocation', { allocationPolicy: 'nearest' }, /allocationPolicy must be one of hashed/],
-  ['custom allocation', { allocationPolicy: 'custom' }, /does not support custom allocation yet/],
-  ['webhook', { customAllocationDefinition: { webhookUrl: 'https://x' } }, /customAllocationDefinition must be absent/],
+  ['custom without a webhook', { allocationPolicy: 'custom' }, /customAllocationDefinition must be webhookUrl and/],
+  ['webhook without version', webhook({ apiVersion: undefined }), /customAllocationDefinition.apiVersion must be/],
+  ['webhook without URL', webhook({ webhookUrl: null }), /customAllocationDefinition.webhookUrl must be a value/],
+  ['webhook URL', webhook({ webhookUrl: 'functions.example/api' }), /webhookUrl must be an http or https URL/],
+  ['webhook scheme', webhook({ webhookUrl: 'file:///etc/passwd' }), /webhookUrl must be an http or https URL/],
+  ['webhook user', webhook({ webhookUrl: 'https://u:p@x.example' }), /without user name and password/],
+  ['webhook length', webhook({ webhookUrl: `https://x/${'y'.repeat(2_048)}` }), /at most 2048 characters/],
+  ['webhook version', webhook({ apiVersion: 'latest' }), /apiVersion must be 2018-09-01-preview or a later/],
+  ['webhook old version', webhook({ apiVersion: '2017-11-15' }), /apiVersion must be 2018-09-01-preview or a later/],
   ['credential policy', { credentialPolicyName: 'p' }, /credentialPolicyName must be absent/],
   [
     'hub not linked',

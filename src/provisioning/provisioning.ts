@@ -18,6 +18,7 @@ import { createDeviceRegistrations, type DeviceRegistrations } from './registrat
 import { enrollmentGroups, enrollments, registrations } from './schema.ts'
 import { defaultSettings, type ProvisioningSettings } from './settings.ts'
 import { createTpmChallenges } from './tpm-challenge.ts'
+import { createAskWebhook, type PostWebhook } from './webhook.ts'
 
 export { isSince, requireApiVersion } from './api-version.ts'
 export { type Claim, parseRegisterBody, type RegisterBody } from './claims.ts'
@@ -27,6 +28,7 @@ export type { DeviceRegistrationResult, OperationStatus, RegistrationStatus } fr
 export { provisioningSchema } from './schema.ts'
 export type { ProvisioningSettings } from './settings.ts'
 export { AuthorizationRequired } from './tpm-challenge.ts'
+export type { PostWebhook } from './webhook.ts'
 
 export interface ProvisioningNeeds {
   readonly store: Store
@@ -35,6 +37,7 @@ export interface ProvisioningNeeds {
   readonly log: Log
   readonly control: Pick<Control, 'provisioningServices' | 'certificates'>
   readonly linkedHubs: LinkedHubs
+  readonly postWebhook: PostWebhook
   readonly settings?: Partial<ProvisioningSettings>
 }
 
@@ -57,7 +60,8 @@ export interface Registrations extends DeviceRegistrations, RegistrationRecords 
 export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
   const { store, control, clock, log } = needs
   const settings = { ...defaultSettings, ...needs.settings }
-  const assign = createAssigner({ ...needs, latencyOrder: settings.latencyOrder })
+  const askWebhook = createAskWebhook(needs)
+  const assign = createAssigner({ ...needs, askWebhook, latencyOrder: settings.latencyOrder })
   const worker = createAssignmentWorker({ ...needs, assign, assigningMs: settings.assigningMs })
   const challenges = createTpmChallenges(needs)
   const attest = createAttestation({ ...needs, challenges, clockSkewMs: settings.clockSkewMs })

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import type { Clock } from '../base/clock.ts'
 import { ServiceError } from '../base/errors.ts'
+import type { Json } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
@@ -10,7 +11,7 @@ import type { AssignmentWorker } from './assignment-worker.ts'
 import type { Attest } from './attestation/attestation.ts'
 import { type Admission, UNAUTHORIZED, type Verdict } from './attestation/verdict.ts'
 import type { Claim, RegisterBody } from './claims.ts'
-import type { IndividualEnrollment } from './enrollment-document.ts'
+import { type IndividualEnrollment, isWithin } from './enrollment-document.ts'
 import { requirePresence } from './enrollment-records.ts'
 import { requireId, storeId } from './ids.ts'
 import {
@@ -78,12 +79,13 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
       const found = await find(service, claim)
       const admission = admit(claim, await judge(found, claim, body))
       requireOneAttestation(claim, admission, body)
-      const running = runningOperation(found, admission, body)
+      const requestPayload = payloadFor(admission, body)
+      const running = runningOperation(found, admission, body, requestPayload)
       if (running !== undefined) {
         worker.remind(found.id, running.openedAt)
         return assigning(running.operationId)
       }
-      const answer = await open(found, claim, admission, body)
+      const answer = await open(found, claim, admission, body, requestPayload)
       if (answer !== undefined) return answer
     }
     log.warn({ trackingId: claim.trackingId, registrationId: claim.registrationId, apiVersion }, 'registrations race')
@@ -96,6 +98,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     claim: Claim,
     { admittedBy, credential, document }: Admission,
     body: RegisterBody,
+    requestPayload: Json | undefined,
   ): Promise<OperationStatus | undefined> {
     const now = clock.now()
     const operationId = newOperationId()
@@ -109,6 +112,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
       credential,
       proof,
       verdict,
+      requestPayload,
       operationId,
       now,
     }
@@ -236,14 +240,20 @@ function isSameProof(claim: Claim, { credential, proof, openedAt }: Registration
  * The operation that already does what is asked: opened for the same enrollment with the same credential, not ended.
  * Clients repeat register when an answer is lost or late.
  */
-function runningOperation({ record }: Found, admission: Admission, body: RegisterBody): Assigning | undefined {
+function runningOperation(
+  { record }: Found,
+  admission: Admission,
+  body: RegisterBody,
+  requestPayload: Json | undefined,
+): Assigning | undefined {
   const value = record?.value
   if (value?.status !== 'assigning') return undefined
   const { admittedBy, credential, document } = admission
   const isSame =
     sameMembers(value.admittedBy, admittedBy) &&
     isSameCredential(value.credential, credential) &&
-    sameMembers(value.verdict, verdictOf(document.provisioningStatus, body))
+    sameMembers(value.verdict, verdictOf(document.provisioningStatus, body)) &&
+    sameMembers(value.requestPayload, requestPayload)
   return isSame ? value : undefined
 }
 
@@ -254,6 +264,14 @@ const isSameCredential = (a: Credential, b: Credential): boolean =>
     : sameMembers(a, b)
 
 const sameMembers = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+/** What a webhook is to be told; without one a payload is accepted and dropped (dps.md 5.4). */
+function payloadFor({ document }: Admission, { payload }: RegisterBody): Json | undefined {
+  if (payload === undefined || document.allocationPolicy !== 'custom') return undefined
+  const json = payload as Json
+  if (isWithin(json, limits.payloadDepth)) return json
+  throw new ServiceError(400004, `body.payload must be nested ${limits.payloadDepth} levels deep at most, found more.`)
+}
 
 /** What is decided before any assignment (dps.md 5.1, 9.1); it shows in the poll, never in the answer to register. */
 function verdictOf(status: 'enabled' | 'disabled', { csr }: RegisterBody): Assigning['verdict'] {
