@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 // Three projects: the default run stays under three minutes; `sdk` runs the matrices of unmodified clients;
-// `slow` holds kill, power-loss, stranger, fuzz and Python suites (each has its own npm script).
+// `slow` holds kill, power-loss, stranger, fuzz, TPM and Python suites (each has its own npm script).
 export default defineConfig({
   test: {
     globalSetup: [],
@@ -17,7 +17,12 @@ export default defineConfig({
       {
         test: {
           name: 'slow',
-          include: ['tests/faults/**/*.test.ts', 'tests/strangers/**/*.test.ts', 'tests/sdk-python/**/*.test.ts'],
+          include: [
+            'tests/faults/**/*.test.ts',
+            'tests/strangers/**/*.test.ts',
+            'tests/sdk-python/**/*.test.ts',
+            'tests/tpm/**/*.test.ts',
+          ],
           testTimeout: 3_600_000,
           fileParallelism: false,
         },

@@ -17,7 +17,7 @@ import { createHttpEndpoint } from './endpoints/http/server.ts'
 import { hubSchema } from './hub/hub.ts'
 import { type Addresses, type DevicePorts, prepareInstances } from './instances.ts'
 import { provisioningSchema } from './provisioning/provisioning.ts'
-import { deviceEndpoints, type Rooms, wireRooms } from './rooms.ts'
+import { deviceEndpoints, type RoomNeeds, type Rooms, wireRooms } from './rooms.ts'
 import { connectSqliteStore, openSqliteStore } from './store/sqlite.ts'
 import type { Schema, Store } from './store/store.ts'
 import { byFirstByte, MQTT_CONNECT } from './wire/first-byte.ts'
@@ -83,7 +83,7 @@ export interface RunningNode {
   stop(): Promise<void>
 }
 
-export interface StartNode extends NodeNeeds {
+export interface StartNode extends RoomNeeds {
   readonly tls: TlsMaterial
   /** Other nodes share the ports. */
   readonly reusePort: boolean
@@ -99,6 +99,8 @@ export async function startNode(needs: StartNode): Promise<RunningNode> {
   const listening: Listening[] = []
   const stop = async (): Promise<void> => {
     await Promise.all([...listening.map((each) => each.close()), http.close(), mqtt.close()])
+    // What waits for a webhook or a remote hub is taken up at the next start.
+    rooms.outbound.close()
     await rooms.provisioning.registrations.stop()
     await rooms.hub.stop()
   }
@@ -130,8 +132,10 @@ export interface ManagementNode {
 /** The management API: plain HTTP on loopback whatever the other listeners bind, with its own token. */
 export async function startManagement(needs: NodeNeeds & { readonly token: string }): Promise<ManagementNode> {
   const { config, token } = needs
+  const managementPort = Promise.withResolvers<number>()
   // Serves no device, so no device is told a port here.
-  const { control, hub, provisioning } = wireRooms(needs, () => config.ports.https)
+  const wired = { ...needs, managementPort: managementPort.promise }
+  const { control, hub, provisioning } = wireRooms(wired, () => config.ports.https)
   const hosts = ['127.0.0.1', 'localhost', '[::1]']
   const http = await createHttpEndpoint(needs, [
     management({ ...needs, control, token, hosts }),
@@ -142,8 +146,10 @@ export async function startManagement(needs: NodeNeeds & { readonly token: strin
   server.maxConnections = limits.managementConnections
   await listenOnLoopback(server, config.ports.management)
   const bound = server.address()
+  const port = typeof bound === 'object' && bound !== null ? bound.port : 0
+  managementPort.resolve(port)
   return {
-    port: typeof bound === 'object' && bound !== null ? bound.port : 0,
+    port,
     control,
     stop: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
@@ -191,9 +197,16 @@ export function createApp(config: Config, world: Partial<World> = {}): App {
     const bus = createInProcessBus()
     closers.push(() => bus.close())
     const needs = { clock, random, log, ...stores, bus, config }
-    const node = await startNode({ ...needs, tls: folder.tls, reusePort: false })
+    const managementPort = Promise.withResolvers<number>()
+    const node = await startNode({
+      ...needs,
+      managementPort: managementPort.promise,
+      tls: folder.tls,
+      reusePort: false,
+    })
     closers.push(() => node.stop())
     const managing = await startManagement({ ...needs, token: folder.managementToken })
+    managementPort.resolve(managing.port)
     closers.push(() => managing.stop())
     return prepareInstances(managing.control, config, { ...node.ports, management: managing.port })
   }

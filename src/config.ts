@@ -22,6 +22,13 @@ export interface Config {
     /** Seconds named by `retry-after` while assigning; 3 suits every client (dps.md 2.5). */
     readonly retryAfterSeconds: number
   }
+  /** Calls that the service makes by itself: webhooks of custom allocation, linked hubs that are not ours. */
+  readonly outbound: {
+    /** Hosts that may be called, `host`, `host:port` or `*.domain`; empty: any. */
+    readonly allow: readonly string[]
+    /** PEM file of authorities that are trusted besides the public ones. */
+    readonly caFile: string | undefined
+  }
   /** Group commit: how long a change waits for company, ms. */
   readonly commitWindowMs: number
 }
@@ -35,6 +42,7 @@ export const defaults: Config = {
   threads: 0,
   logLevel: 'info',
   registration: { assigningMs: 0, retryAfterSeconds: 3 },
+  outbound: { allow: [], caFile: undefined },
   commitWindowMs: 5,
 }
 
@@ -124,6 +132,16 @@ export const settings: readonly Setting[] = [
     }),
   },
   {
+    name: 'outbound-allow',
+    help: 'hosts that webhooks and linked hubs may be on, separated by commas: host, host:port or *.domain (default: any)',
+    apply: (c, v) => ({ ...c, outbound: { ...c.outbound, allow: [...c.outbound.allow, ...list(v)] } }),
+  },
+  {
+    name: 'outbound-ca',
+    help: 'PEM file of CAs to trust for webhooks and linked hubs, besides the public ones',
+    apply: (c, v) => ({ ...c, outbound: { ...c.outbound, caFile: v } }),
+  },
+  {
     name: 'commit-window-ms',
     help: 'how long a change waits for others to share its disk write',
     apply: (c, v) => ({ ...c, commitWindowMs: wholeNumber('commit-window-ms', v, 0, 1_000) }),
@@ -181,8 +199,13 @@ function check(config: Config, cwd: string): Config {
   for (const name of hostNames)
     if (!/^[A-Za-z0-9._:-]{1,253}$/.test(name))
       throw new ConfigError(`host must be a host name or an address, found "${name}".`)
+  for (const pattern of config.outbound.allow)
+    if (!/^((\*\.)?[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/.test(pattern))
+      throw new ConfigError(`outbound-allow must name hosts: host, host:port or *.domain, found "${pattern}".`)
+  const { caFile } = config.outbound
   return {
     ...config,
+    outbound: { ...config.outbound, caFile: caFile && absolute(cwd, caFile) },
     hostNames,
     ownCertificate: own && { certificateFile: absolute(cwd, own.certificateFile), keyFile: absolute(cwd, own.keyFile) },
   }

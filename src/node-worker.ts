@@ -8,6 +8,9 @@ import type { Config } from './config.ts'
 import type { DevicePorts } from './instances.ts'
 import type { TlsMaterial } from './wire/listener.ts'
 
+/** What the supervisor tells a worker thread, beginning with its data. */
+export type ThreadOrder = ThreadData | { readonly managementPort: number } | 'stop'
+
 /** What the supervisor gives a worker thread. */
 export interface ThreadData {
   readonly config: Config
@@ -26,20 +29,13 @@ export type ThreadReport =
 
 const report = (message: ThreadReport): void => parentPort?.postMessage(message)
 
-async function begin({
-  config,
-  files,
-  tls,
-  busName,
-  index,
-  documents,
-  telemetry,
-}: ThreadData): Promise<() => Promise<void>> {
+async function begin(managementPort: Promise<number>, data: ThreadData): Promise<() => Promise<void>> {
+  const { config, files, tls, busName, index, documents, telemetry } = data
   const stores = await openStores(files, { documents, telemetry })
   const bus = createThreadBus(busName)
   const log = createLog(config.logLevel).child({ thread: index })
   const world = { clock: systemClock, random: systemRandom, log }
-  const node = await startNode({ ...world, ...stores, bus, config, tls, reusePort: true })
+  const node = await startNode({ ...world, ...stores, bus, config, tls, managementPort, reusePort: true })
   report({ kind: 'listening', ports: node.ports })
   return async () => {
     await node.stop()
@@ -47,12 +43,17 @@ async function begin({
   }
 }
 
-/** Serves as the supervisor says: its first message begins, the second ends, and may come before the node has begun. */
+/** Serves as the supervisor says: the first message begins, the last ends, and may come before the node has begun. */
 export function serveAsWorker(): void {
   let running: Promise<() => Promise<void>> | undefined
-  parentPort?.on('message', (message: ThreadData | 'stop') => {
+  const managementPort = Promise.withResolvers<number>()
+  parentPort?.on('message', (message: ThreadOrder) => {
+    if (message !== 'stop' && 'managementPort' in message) {
+      managementPort.resolve(message.managementPort)
+      return
+    }
     if (message !== 'stop') {
-      running = begin(message)
+      running = begin(managementPort.promise, message)
       running.catch((error: unknown) => {
         report({ kind: 'failed', message: error instanceof Error ? error.message : String(error) })
         process.exit()

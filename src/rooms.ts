@@ -1,5 +1,4 @@
 import type { NodeNeeds } from './app.ts'
-import { ServiceError } from './base/errors.ts'
 import type { Config } from './config.ts'
 import { type Control, createControl, type IotHub, type Owner } from './control/control.ts'
 import { isNamed, portOf } from './control/hosts.ts'
@@ -12,8 +11,10 @@ import { createHttpEndpoint, type HttpEndpoint } from './endpoints/http/server.t
 import { createMqttEndpoint, type MqttEndpoint } from './endpoints/mqtt/server.ts'
 import { createHub, type Hub } from './hub/hub.ts'
 import { ownNames } from './instances.ts'
-import type { LinkedHub } from './provisioning/linked-hub.ts'
+import { linkedRemoteHub, openOutbound, webhookPost } from './outbound.ts'
+import type { HubCalls, LinkedHub } from './provisioning/linked-hub.ts'
 import { createProvisioning, type Provisioning } from './provisioning/provisioning.ts'
+import type { Outbound } from './wire/outbound.ts'
 import { acceptWebSockets } from './wire/websocket.ts'
 
 /** The domain rooms of one node. */
@@ -21,16 +22,28 @@ export interface Rooms {
   readonly control: Control
   readonly hub: Hub
   readonly provisioning: Provisioning
+  /** The way to webhooks and hubs that are not ours. */
+  readonly outbound: Outbound
+}
+
+export interface RoomNeeds extends NodeNeeds {
+  /** Where the management API listens on loopback: nothing that the service calls by itself may lead there. */
+  readonly managementPort: Promise<number>
 }
 
 /** The one place where rooms meet. `httpsPort`: the one that clients dial; known once the listener is bound. */
-export function wireRooms(needs: NodeNeeds, httpsPort: () => number): Rooms {
+export function wireRooms(needs: RoomNeeds, httpsPort: () => number): Rooms {
+  const outbound = openOutbound(needs.config, needs.clock, needs.managementPort)
   const control: Control = createControl({ ...needs, contents: (owner) => contentsOf(owner) })
   const hub = createHub({ ...needs, control, node: needs.random.uuid() })
   const provisioning = createProvisioning({
     ...needs,
     control,
-    linkedHubs: (hostName) => localHub(control, hub, hostName, httpsPort),
+    linkedHubs: (hostName, idScope) => {
+      const elsewhere = () => linkedRemoteHub({ ...needs, control, outbound }, hostName, idScope)
+      return linkedHub({ control, hub, hostName, httpsPort, elsewhere })
+    },
+    postWebhook: webhookPost(outbound),
     settings: { ...needs.config.registration, hubName: (name) => dialled(needs.config, name, httpsPort()) },
   })
   // Asked only when somebody deletes an instance, so after the rooms exist.
@@ -39,34 +52,47 @@ export function wireRooms(needs: NodeNeeds, httpsPort: () => number): Rooms {
     const service = await control.provisioningServices.get(name)
     return service === undefined ? undefined : provisioning.contents(service)
   }
-  return { control, hub, provisioning }
+  return { control, hub, provisioning, outbound }
 }
 
 /** Our own names carry the port where it is not the one that SDKs dial by themselves; other hubs' names stay. */
 export const dialled = (config: Config, name: string, httpsPort: number): string =>
   httpsPort !== 443 && portOf(name) === undefined && isNamed(ownNames(config), name) ? `${name}:${httpsPort}` : name
 
-/** Fulfils provisioning's port to a hub with the hub of this house. */
-function localHub(control: Control, hub: Hub, hostName: string, httpsPort: () => number): LinkedHub {
+interface HubByName {
+  readonly control: Control
+  readonly hub: Hub
+  readonly hostName: string
+  readonly httpsPort: () => number
+  readonly elsewhere: () => Promise<HubCalls>
+}
+
+/**
+ * Fulfils provisioning's port to a hub: with the hub of this house that the name means, else with the linked one that is
+ * elsewhere, on the same host with another port too.
+ */
+function linkedHub({ control, hub, hostName, httpsPort, elsewhere }: HubByName): LinkedHub {
   const isHere = (names: readonly string[], name: string): boolean =>
     isNamed(names, name) && [undefined, httpsPort()].includes(portOf(name))
   const find = async (): Promise<IotHub | undefined> =>
     (await control.hubs.list()).find((each) => isHere(each.hostNames, hostName))
-  const named = async (): Promise<IotHub> => {
-    const found = await find()
-    if (found !== undefined) return found
-    throw new ServiceError(
-      400208,
-      `The linked hub ${hostName} is not a hub of this Muster, and remote hubs cannot be reached yet.`,
-    )
+  const found = async (): Promise<HubCalls> => {
+    const own = await find()
+    return own === undefined ? elsewhere() : localHub(hub, own)
   }
   return {
-    provision: async (device, mode) => hub.registry.provision(await named(), device, mode),
-    read: async (deviceId) => hub.twins.read(await named(), deviceId),
+    provision: async (device, mode) => (await found()).provision(device, mode),
+    read: async (deviceId) => (await found()).read(deviceId),
     isAlso: async (other) => isHere((await find())?.hostNames ?? [], other),
-    remove: async (deviceId) => hub.registry.discard(await named(), deviceId),
+    remove: async (deviceId) => (await found()).remove(deviceId),
   }
 }
+
+const localHub = (hub: Hub, own: IotHub): HubCalls => ({
+  provision: (device, mode) => hub.registry.provision(own, device, mode),
+  read: (deviceId) => hub.twins.read(own, deviceId),
+  remove: (deviceId) => hub.registry.discard(own, deviceId),
+})
 
 /** The faces that devices and services dial. */
 export async function deviceEndpoints(

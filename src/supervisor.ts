@@ -9,7 +9,7 @@ import { createThreadBus } from './bus/threads.ts'
 import type { Config } from './config.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
 import { type Addresses, type DevicePorts, prepareInstances } from './instances.ts'
-import type { ThreadData, ThreadReport } from './node-worker.ts'
+import type { ThreadData, ThreadOrder, ThreadReport } from './node-worker.ts'
 import { type SqliteWriterThread, startSqliteWriter } from './store/sqlite.ts'
 
 export interface Supervised {
@@ -59,6 +59,7 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
       threads.startFirst({ folder, documents, telemetry, busName }),
       managing,
     ])
+    threads.tellManagementPort(management.port)
     const addresses = await prepareInstances(management.control, config, { ...ports, management: management.port })
     threads.startOthers()
     return { addresses, folder, failed: Promise.race([documents.failed, telemetry.failed]), stop }
@@ -74,6 +75,8 @@ interface Threads {
   /** Binds the ports; rejects with what the first worker could not do. */
   startFirst(parts: Parts): Promise<DevicePorts>
   startOthers(): void
+  /** Threads make no calls of their own before they know which port they must not call. */
+  tellManagementPort(port: number): void
   stop(): Promise<void>
 }
 
@@ -82,6 +85,7 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
   const count = config.threads === 0 ? availableParallelism() : config.threads
   const running = new Map<number, Worker>()
   let bound: { readonly ports: DevicePorts; readonly parts: Parts } | undefined
+  let managementPort: number | undefined
   let stopping = false
   // Loads its code while the data folder and the stores are being opened.
   const first = spawnThread()
@@ -104,6 +108,7 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
       if (!stopping && bound !== undefined) clock.after(limits.threadRestartMs, () => start(index))
     })
     sendParts(worker, index, config, ports, parts)
+    if (managementPort !== undefined) tell(worker, { managementPort })
     return promise
   }
   const start = (index: number): void => {
@@ -121,6 +126,10 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
     startOthers: () => {
       for (let index = 1; index < count; index++) start(index)
     },
+    tellManagementPort: (port) => {
+      managementPort = port
+      for (const worker of running.values()) tell(worker, { managementPort })
+    },
     stop: async () => {
       stopping = true
       await Promise.all([...running.values()].map(stopThread))
@@ -136,6 +145,8 @@ const spawnThread = (): Worker =>
   new Worker(new URL(`./node-thread${import.meta.url.slice(-3)}`, import.meta.url), {
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
   })
+
+const tell = (worker: Worker, order: Exclude<ThreadOrder, ThreadData>): void => worker.postMessage(order)
 
 function sendParts(worker: Worker, index: number, config: Config, ports: DevicePorts, parts: Parts): void {
   const documents = parts.documents.connect()
@@ -156,6 +167,6 @@ function sendParts(worker: Worker, index: number, config: Config, ports: DeviceP
 
 async function stopThread(worker: Worker): Promise<void> {
   const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
-  worker.postMessage('stop')
+  tell(worker, 'stop')
   await ended
 }

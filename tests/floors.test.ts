@@ -24,6 +24,7 @@ const mayImport: Record<string, readonly string[]> = {
   crypto: ['base'],
   documents: ['base'],
   wire: ['base', 'crypto'],
+  'tpm-device': ['base'],
   store: ['base'],
   bus: ['base'],
   control: ['base', 'crypto', 'documents', 'store', 'bus'],
@@ -31,7 +32,7 @@ const mayImport: Record<string, readonly string[]> = {
   provisioning: ['base', 'crypto', 'documents', 'store', 'bus', 'control'],
   'endpoints/http': endpoints,
   'endpoints/mqtt': endpoints,
-  cli: ['base', 'crypto', 'documents', 'wire'],
+  cli: ['base', 'crypto', 'documents', 'wire', 'tpm-device'],
 }
 
 const importsOf = (file: string): string[] =>

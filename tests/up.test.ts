@@ -1,10 +1,15 @@
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { deviceApi } from './support/device-api.ts'
+import { hubOf } from './support/hub.ts'
 import { type MusterProcess, startProcess } from './support/process.ts'
 import { ask, serviceToken } from './support/raw-client.ts'
+import { restOf } from './support/rest.ts'
 
 // `muster up` as a user runs it: a process of its own, with its worker and writer threads.
 const folder = mkdtempSync(join(tmpdir(), 'muster-up-'))
@@ -69,6 +74,28 @@ test('both services answer to their connection strings', async () => {
   expect([devices.status, devices.body]).toEqual([200, []])
 })
 
+test('the threads call webhooks, and know which port they must not call', async () => {
+  const { ready, ca } = muster
+  const devices = deviceApi({ addresses: ready, ca })
+  const webhook = createServer((_request, response) => {
+    response.end(JSON.stringify({ iotHubHostName: ready.hubs[0]!.hostName, payload: 'chosen' }))
+  })
+  await new Promise<void>((resolve) => webhook.listen(0, '127.0.0.1', resolve))
+  const { port } = webhook.address() as AddressInfo
+  const outcome = async (id: string, webhookUrl: string) => {
+    const customAllocationDefinition = { webhookUrl, apiVersion: '2019-03-31' }
+    const asking = await devices.enrolled(id, { allocationPolicy: 'custom', customAllocationDefinition })
+    return (await devices.settled(asking)).json()
+  }
+  expect(await outcome('chosen', `http://127.0.0.1:${port}/`)).toMatchObject({
+    registrationState: { status: 'assigned', payload: 'chosen' },
+  })
+  expect(await outcome('inside', ready.management.url)).toMatchObject({
+    registrationState: { status: 'failed', errorMessage: expect.stringContaining('leads to the management API') },
+  })
+  webhook.close()
+})
+
 test('a data folder has one muster at a time, and the second is told so', () => {
   const launcher = join(import.meta.dirname, '..', 'bin', 'muster.js')
   const second = spawnSync(
@@ -88,12 +115,20 @@ test('an address that is not ours is named with what to do, and the process ends
   expect(second.status).toBe(1)
 })
 
-test('it stops when it is told to, and keeps its identity over a restart', async () => {
+test('it stops when it is told to, and keeps its identity and its devices over a restart with other ports', async () => {
   const { idScope, dps } = muster.ready
+  const device = await deviceApi({ addresses: muster.ready, ca: muster.ca }).enrolled('stays')
+  await deviceApi({ addresses: muster.ready, ca: muster.ca }).settled(device)
   expect(await muster.stop()).toBe(0)
   muster = await startProcess(data)
   expect(muster.ready.idScope).toBe(idScope)
   const keyOf = (text: string) => text.split('SharedAccessKey=')[1]
   expect(keyOf(muster.ready.dps.connectionString)).toBe(keyOf(dps.connectionString))
+  const running = { addresses: muster.ready, ca: muster.ca }
+  const { hostName, connectionString } = hubOf(running)
+  expect((await deviceApi(running).settled(device)).json()).toMatchObject({
+    registrationState: { status: 'assigned', substatus: 'initialAssignment', assignedHub: hostName },
+  })
+  expect((await restOf(running, connectionString)('GET', '/devices/stays?api-version=2021-04-12')).status).toBe(200)
   expect(await muster.stop()).toBe(0)
 }, 60_000)

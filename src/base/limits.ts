@@ -133,6 +133,25 @@ export const limits = {
   /** Certificates in one uploaded text. */
   certificatesPerText: 20,
 
+  // --- TPM 2.0
+  /** TPM2B_PUBLIC of an RSA key of 4096 bits has 572 bytes. */
+  tpmPublicBytes: 1_024,
+  /** Text inside an activation blob: over AMQP the blob has to fit two SASL frames (attestation-crypto.md A4). */
+  tpmUriBytes: 150,
+  /** How long a device may take to sign with the key of its challenge; polls of what it opened may come later. */
+  tpmChallengeMs: 10 * 60 * 1000,
+  /** A device that begins again within gets the same key again, and a key that was replaced is good for so long. */
+  tpmChallengeRepeatMs: 60 * 1000,
+  /** Keys of one device at a time: the newest, and those that it replaced a moment ago. */
+  tpmChallengesPerDevice: 4,
+  /** How often challenges that have run out are deleted, and how many at a time. */
+  tpmChallengeSweepMs: 60 * 1000,
+  tpmChallengeSweep: 200,
+  /** A TPM answers within: making an RSA key takes a slow chip many seconds. */
+  tpmAnswerMs: 120_000,
+  /** A TPM's largest answer, as the kernel's buffer has it. */
+  tpmAnswerBytes: 4_096,
+
   // --- registration
   operationHistoryMs: 60 * 60 * 1000,
   /** Replaced operations of a registration that may still be asked after. */
@@ -140,6 +159,9 @@ export const limits = {
   /** Registrations of a node that wait to be assigned; above it, register is told to come back, polls never. */
   assignmentBacklog: 10_000,
   assignmentsAtOnce: 128,
+  /** One that takes longer waits for somebody else's webhook or hub, and makes room for the next; so many at most. */
+  assignmentSlowMs: 1_000,
+  assignmentsSlow: 512,
   /** What the register request had read is used without reading it again within. */
   assignmentFreshMs: 1_000,
   /** Tries of one assignment when a hub does not answer, and the pause after the first; it doubles. */
@@ -169,6 +191,21 @@ export const limits = {
   attemptAnswerMs: 150,
   /** Traces that one question brings together. */
   attemptAnswers: 50,
+
+  // --- calls to webhooks and linked hubs
+  /** From the look-up of the name to the last byte of the answer; the real service's is not known (dps.md 5.5). */
+  outboundMs: 10_000,
+  webhookUrlLength: 2_048,
+  /** What a webhook answers: a host name, a twin, a payload that a device message has room for. */
+  webhookAnswerBytes: 96 * 1024,
+  /** Levels of a payload on its way between device and webhook. */
+  payloadDepth: 64,
+  /** What a linked hub answers: at most a twin with the metadata of every member. */
+  linkedHubAnswerBytes: 4 * 1024 * 1024,
+  /** Validity of the tokens that are shown to linked hubs, as the SDKs'. */
+  linkedHubTokenSeconds: 600,
+  /** Characters of a stranger's answer that the log repeats. */
+  answerExcerpt: 500,
 
   // --- time (hub-device.md 1.1: accepted up to 5 minutes late at connect, cut 10 minutes late)
   tokenSkewMs: 5 * 60 * 1000,

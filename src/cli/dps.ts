@@ -41,7 +41,7 @@ function enrollmentCommands(dps: Command, environment: Environment): void {
       anyCase('x509', 'symmetricKey', 'tpm'),
     )
     .option('--did, --device-id <id>', 'device ID in the hub (default: the registration ID)')
-    .option('--ek, --endorsement-key <base64>', 'endorsement key of a TPM')
+    .option('--ek, --endorsement-key <base64>', 'endorsement key of a TPM, as "muster tpm" prints it')
   enrollmentOptions(create).action(async (options) =>
     (await import('./enrollments.ts')).createEnrollment('individual', options, environment),
   )
@@ -105,9 +105,11 @@ const enrollmentOptions = (command: Command): Command =>
     )
     .option(
       '--ap, --allocation-policy <policy>',
-      'hashed, geoLatency or static (default: the service’s)',
-      anyCase('hashed', 'geoLatency', 'static'),
+      'hashed, geoLatency, static or custom (default: the service’s)',
+      anyCase('hashed', 'geoLatency', 'static', 'custom'),
     )
+    .option('--wh, --webhook-url <url>', 'custom allocation: the webhook that chooses the hub')
+    .option('--av, --api-version <version>', 'custom allocation: version of the webhook’s request (2019-03-31)')
     .option('--ih, --iot-hubs <hosts...>', 'host names of the hubs to choose from (default: all linked hubs)')
     .option(...showKeys)
 

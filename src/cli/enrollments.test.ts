@@ -45,6 +45,17 @@ test('every option of an individual enrollment has its place in the document', a
   })
 })
 
+test('custom allocation names its webhook, and nothing else does', async () => {
+  const webhook = ['--webhook-url', 'http://localhost:7071/api/x?code=1', '--av', '2019-03-31']
+  await dps('enrollment-group', 'create', '--eid', 'c1', '--ap', 'Custom', ...webhook)
+  expect(last().body).toMatchObject({
+    allocationPolicy: 'custom',
+    customAllocationDefinition: { webhookUrl: 'http://localhost:7071/api/x?code=1', apiVersion: '2019-03-31' },
+  })
+  for (const words of [['--ap', 'custom'], ['--ap', 'hashed', ...webhook], webhook, webhook.slice(0, 2)])
+    expect(await dps('enrollment-group', 'create', '--eid', 'c1', ...words)).toMatchObject({ code: 2, out: '' })
+})
+
 test('a group is attested by a CA of the service, by an uploaded intermediate, else by a key', async () => {
   await dps('enrollment-group', 'create', '--eid', 'g1', '--root-ca-name', 'root', '--scn', 'next')
   expect(last().body).toMatchObject({

@@ -35,6 +35,8 @@ export interface CreateOptions extends One {
   readonly reprovisionPolicy?: 'reprovisionandmigratedata' | 'reprovisionandresetdata' | 'never'
   readonly allocationPolicy?: string
   readonly iotHubs?: readonly string[]
+  readonly webhookUrl?: string
+  readonly apiVersion?: string
   readonly showKeys?: boolean
 }
 
@@ -122,9 +124,18 @@ async function enrollmentOf(kind: Kind, options: CreateOptions, environment: Env
     provisioningStatus: options.provisioningStatus,
     reprovisionPolicy: options.reprovisionPolicy && reprovisionPolicies[options.reprovisionPolicy],
     allocationPolicy: options.allocationPolicy,
+    customAllocationDefinition: customAllocation(options),
     // The az CLI also takes all of them as one argument with blanks between.
     iotHubs: options.iotHubs?.flatMap((hosts) => hosts.split(' ')).filter((host) => host !== ''),
   })
+}
+
+/** Both or neither, and only for the policy that uses them, as in the az CLI. */
+function customAllocation({ allocationPolicy, webhookUrl, apiVersion }: CreateOptions): object | undefined {
+  const isCustom = allocationPolicy === 'custom'
+  if ((webhookUrl !== undefined) === isCustom && (apiVersion !== undefined) === isCustom)
+    return isCustom ? { webhookUrl, apiVersion } : undefined
+  throw usage('Expected --allocation-policy custom, --webhook-url and --api-version together, found not all of them.')
 }
 
 const reprovisionPolicies = {
@@ -143,7 +154,7 @@ async function attestation(options: CreateOptions, environment: Environment): Pr
       return { type, x509: { clientCertificates: await certificatesOf(options, environment) } }
     case 'tpm':
       if (options.endorsementKey === undefined)
-        throw usage('Expected --endorsement-key with --attestation-type tpm, found none. "tpm2_createek" makes one.')
+        throw usage('Expected --endorsement-key with --attestation-type tpm, found none. "muster tpm" prints it.')
       return { type, tpm: { endorsementKey: options.endorsementKey } }
     case 'symmetricKey':
       return symmetricKey(options)

@@ -25,6 +25,7 @@ const commands = [
   'dps certificate create',
   'dps certificate verify',
   'dps linked-hub create',
+  'tpm',
   'hub',
   'hub list',
   'hub device-identity create',

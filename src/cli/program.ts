@@ -7,6 +7,7 @@ import { deriveKeyCommand } from './derive-key.ts'
 import { dpsCommand } from './dps.ts'
 import { CommandError, type Environment, exitCodes } from './environment.ts'
 import { hubCommand } from './hub.ts'
+import { tpmCommand } from './tpm.ts'
 import { upCommand } from './up.ts'
 
 /**
@@ -15,7 +16,15 @@ import { upCommand } from './up.ts'
  */
 export type Register = (program: Command, environment: Environment) => void
 
-const commands: readonly Register[] = [upCommand, demoCommand, certsCommand, deriveKeyCommand, dpsCommand, hubCommand]
+const commands: readonly Register[] = [
+  upCommand,
+  demoCommand,
+  certsCommand,
+  deriveKeyCommand,
+  tpmCommand,
+  dpsCommand,
+  hubCommand,
+]
 
 /**
  * The command line as a value: runs one command and answers with its exit code (0 done, 1 refused, 2 wrong usage).

@@ -18,7 +18,7 @@ export type { CaCertificate, CertificateInput, Certificates, TrustedCertificates
 export { type AllocationPolicy, controlSchema, type LinkedHubEntry, type Owner, type Sku } from './documents.ts'
 export { type Hubs, hubNameRule, type IotHub, type IotHubInput, isHubName } from './hubs.ts'
 export type { InstanceRoom } from './instance-room.ts'
-export { type LinkedHubInput, maskedConnectionString } from './linked-hubs.ts'
+export { type HubConnection, type LinkedHubInput, linkConnection, maskedConnectionString } from './linked-hubs.ts'
 export {
   type Caller,
   type DpsRight,

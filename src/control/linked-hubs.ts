@@ -94,6 +94,17 @@ export function parseConnectionString(text: string, fail: (found: string) => nev
   return { hostName: host, keyName: required('SharedAccessKeyName'), key: required('SharedAccessKey') }
 }
 
+/** What a link's own connection string says; undefined where it is none. */
+export function linkConnection(text: string): HubConnection | undefined {
+  try {
+    return parseConnectionString(text, () => {
+      throw new RangeError('The stored connection string is malformed.')
+    })
+  } catch {
+    return undefined
+  }
+}
+
 const connectionString = ({ hostName, keyName, key }: HubConnection): string =>
   `HostName=${hostName};SharedAccessKeyName=${keyName};SharedAccessKey=${key}`
 

@@ -96,3 +96,9 @@ test('a request that is malformed as a whole is refused as a whole', async () =>
   )
   await expect(get('twice')).rejects.toMatchObject({ code: 404001 })
 })
+
+test('a device that another service moves here brings its reported properties', async () => {
+  const properties = { desired: { a: 1 }, reported: { b: [2], $version: 9 } }
+  expect(await bulk([{ id: 'moved', importMode: 'create', properties }])).toEqual(ok)
+  expect(await hub.twins.read(iotHub, 'moved')).toEqual({ tags: {}, desired: { a: 1 }, reported: { b: [2] } })
+})

@@ -194,18 +194,24 @@ function requiredEtag(fields: Fields, etag: string | undefined): IfMatch {
   return ifMatch.kind === 'absent' ? fields.fail('etag', 'an etag or * for this importMode', 'none') : ifMatch
 }
 
-/** The first twin of a device that is created with tags and desired properties (C# AddDeviceWithTwinAsync). */
+/**
+ * The first twin of a device that is created with tags and desired properties (C# AddDeviceWithTwinAsync); with
+ * reported ones too where a provisioning service elsewhere moves it here.
+ */
 function twinOf(fields: Fields): TwinContent {
-  const tags = fields.object('tags') ?? {}
-  const sent = fields.fields('properties')?.object('desired') ?? {}
-  const desired: JsonObject = Object.fromEntries(
-    Object.entries(sent).filter(([name]) => !SERVICE_MEMBERS.some((member) => member === name)),
-  )
-  for (const [part, content] of [['tags', tags] as const, ['desired', desired] as const]) {
-    requireTwinContent(part, content, 'refused')
-    requireTwinSize(part, content)
+  const properties = fields.fields('properties')
+  const section = (name: 'desired' | 'reported'): JsonObject =>
+    Object.fromEntries(
+      Object.entries(properties?.object(name) ?? {}).filter(
+        ([member]) => !SERVICE_MEMBERS.some((service) => service === member),
+      ),
+    )
+  const twin = { tags: fields.object('tags') ?? {}, desired: section('desired'), reported: section('reported') }
+  for (const part of ['tags', 'desired', 'reported'] as const) {
+    requireTwinContent(part, twin[part], 'refused')
+    requireTwinSize(part, twin[part])
   }
-  return { tags, desired }
+  return twin
 }
 
 /**

@@ -26,6 +26,7 @@ const hubOf = (
   order: readonly string[] = [],
 ): string | number => {
   const allocation = allocate(of, enrollment(more), id, order)
+  if ('ask' in allocation) return `one of ${allocation.ask.join(' ')}`
   return 'hub' in allocation ? allocation.hub : allocation.failure.code
 }
 
@@ -89,4 +90,10 @@ test('geoLatency takes the nearest in the given order, and hashes where none is 
   expect(hubOf(geo, {}, 'dev', ['elsewhere.example'])).toBe(hubOf(three))
   expect(hubOf(three, { allocationPolicy: 'geoLatency' }, 'dev', [B])).toBe(B)
   expect(hubOf(geo, {}, 'dev')).toBe(hubOf(three))
+})
+
+test('custom: a webhook is to choose among the hubs of the enrollment, else among all that take part', () => {
+  expect(hubOf(three, { allocationPolicy: 'custom' })).toBe(`one of ${A} ${B} ${C}`)
+  expect(hubOf(three, { allocationPolicy: 'custom', iotHubs: [B, 'gone.example'] })).toBe(`one of ${B}`)
+  expect(hubOf(three, { allocationPolicy: 'custom', iotHubs: ['gone.example'] })).toBe(400208)
 })

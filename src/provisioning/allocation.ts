@@ -5,8 +5,8 @@ import { type EnrollmentAllocation, type EnrollmentCommon, namedHubs } from './e
 import { sameId } from './ids.ts'
 import type { Failure } from './registration-record.ts'
 
-/** A hub by its host name, or why there is none. */
-export type Allocation = { readonly hub: string } | { readonly failure: Failure }
+/** A hub by its host name, or why there is none; or that a webhook has to choose among these. */
+export type Allocation = { readonly hub: string } | { readonly failure: Failure } | { readonly ask: readonly string[] }
 
 /**
  * Chooses the hub of a device (dps.md 8.3). The answer depends on its arguments alone, so a repeated assignment comes
@@ -34,6 +34,8 @@ export function allocate(
       const message = `The static allocation policy needs exactly one hub, and ${candidates.length} are to choose from. Name one in the enrollment.`
       return { failure: { code: 400208, message } }
     }
+    case 'custom':
+      return { ask: candidates.map(({ hostName }) => hostName) }
   }
 }
 

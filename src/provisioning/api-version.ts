@@ -3,12 +3,14 @@ import { shown } from './ids.ts'
 
 const API_VERSION = /^\d{4}-\d{2}-\d{2}(-preview)?$/
 
+export const isApiVersion = (text: string): boolean => API_VERSION.test(text)
+
 /**
  * Any date that looks like a version is one: clients of many years call, and a version is a feature switch only
  * (dps.md 1.2, 6.1). Throws 400 for none and for anything else.
  */
 export function requireApiVersion(value: string | undefined): string {
-  if (value !== undefined && API_VERSION.test(value)) return value
+  if (value !== undefined && isApiVersion(value)) return value
   throw new ServiceError(
     400001,
     `The query must carry api-version=YYYY-MM-DD or YYYY-MM-DD-preview, such as 2021-10-01; found ${value === undefined ? 'none' : shown(value)}.`,

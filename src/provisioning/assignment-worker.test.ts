@@ -41,6 +41,21 @@ test('so many at once, the rest waits; above the backlog it is full', async () =
   expect(made.isFull()).toBe(false)
 })
 
+test('what waits for a slow webhook or hub makes room for the others, up to a bound', async () => {
+  const { made, calls, clock } = await worker()
+  const { assignmentsAtOnce: atOnce, assignmentsSlow: slow } = limits
+  for (let at = 0; at < 2 * slow; at++) made.accept({ id: `s/${at}` })
+  clock.advance(limits.assignmentSlowMs - 1)
+  expect(calls).toHaveLength(atOnce)
+  clock.advance(1)
+  expect(calls).toHaveLength(2 * atOnce)
+  clock.advance(60_000)
+  expect(calls).toHaveLength(slow + atOnce)
+  calls[0]!.end()
+  await settled()
+  expect(calls).toHaveLength(slow + atOnce + 1)
+})
+
 test('one registration is never worked on twice at a time; what came meanwhile follows', async () => {
   const { made, calls } = await worker()
   made.accept({ id: 's/a' })

@@ -50,6 +50,8 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
   const entries = new Map<string, Entry>()
   const queue: Entry[] = []
   const running = new Set<Promise<void>>()
+  /** Those of them that take long; up to `limits.assignmentsSlow` of them hold up nobody. */
+  const slow = new Set<Promise<void>>()
   let stopped = false
   let sweeping: Timer | undefined
   let firstSweep: Promise<void> | undefined
@@ -84,10 +86,16 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
   }
 
   function drain(): void {
-    while (!stopped && running.size < limits.assignmentsAtOnce) {
+    while (!stopped && running.size - Math.min(slow.size, limits.assignmentsSlow) < limits.assignmentsAtOnce) {
       const entry = queue.shift()
       if (entry === undefined) return
+      const timer = clock.after(limits.assignmentSlowMs, () => {
+        slow.add(run)
+        drain()
+      })
       const run = work(entry).finally(() => {
+        timer.cancel()
+        slow.delete(run)
         running.delete(run)
         drain()
       })

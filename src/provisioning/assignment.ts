@@ -14,6 +14,7 @@ import {
   type Assigning,
   type Assignment,
   assigned,
+  decided,
   disabled,
   type Failure,
   failed,
@@ -23,6 +24,7 @@ import {
 import { type Plan, planAssignment, planSteps } from './reprovisioning.ts'
 import { assignments, enrollmentGroups, enrollments, registrations, traces } from './schema.ts'
 import { type OperationTrace, traced, traceFor } from './trace.ts'
+import type { AskWebhook } from './webhook.ts'
 
 export interface AssignmentNeeds {
   readonly store: Store
@@ -30,6 +32,7 @@ export interface AssignmentNeeds {
   readonly log: Log
   readonly control: Pick<Control, 'provisioningServices'>
   readonly linkedHubs: LinkedHubs
+  readonly askWebhook: AskWebhook
   readonly latencyOrder: readonly string[]
 }
 
@@ -63,8 +66,8 @@ interface Current {
 
 type Ending = Pick<Current, 'id' | 'version' | 'trace'>
 
-/** The device arrived in its new hub; what is left is to delete it from the old one. */
-interface Moved {
+/** A webhook chose the hub, or the device arrived in its new one: the next round goes on from here. */
+interface OnTheWay {
   readonly record: Stored<Registration>
   readonly trace: OperationTrace
 }
@@ -77,6 +80,9 @@ interface Moved {
  * A run that lost the race against a newer operation of the same device may have written older credentials to the hub
  * after the newer one; it therefore looks again and applies what is recorded now, until it ends with nothing changed.
  *
+ * A webhook's decision is committed before anything is done with it, so a hub that does not answer makes no second
+ * call; only a crash between the webhook's answer and that commit repeats the call.
+ *
  * Where the allocation changes after a hub made the device and before the record says so, the device stays in that hub
  * unused: deleting what is not known to be ours would be worse.
  *
@@ -84,7 +90,7 @@ interface Moved {
  * answer makes the registration fail instead.
  */
 export function createAssigner(needs: AssignmentNeeds) {
-  const { store, clock, log, control, linkedHubs, latencyOrder } = needs
+  const { store, clock, log, control, linkedHubs, askWebhook, latencyOrder } = needs
 
   return async function assign({ id, known, trace: carried }: Job, last: boolean): Promise<void> {
     let next: Partial<Known> | undefined = known
@@ -96,7 +102,7 @@ export function createAssigner(needs: AssignmentNeeds) {
       const { value: record, version } = stored
       if (record.status !== 'assigning') return wroteHub ? refresh(stored, last) : forget(stored)
       const trace = traceFor(record, soFar)
-      const enrollment = next?.enrollment ?? (await enrollmentOf(record))
+      const enrollment = next?.enrollment ?? (await enrollmentOf(record))?.value
       const service = next?.service ?? (await control.provisioningServices.byScope(record.idScope))
       next = undefined
       const ended = endedEarly(record, enrollment)
@@ -132,26 +138,20 @@ export function createAssigner(needs: AssignmentNeeds) {
     return undefined
   }
 
-  /** One step: a move arrives first and settles in the next round; everything else settles now. */
-  async function advance(current: Current, last: boolean): Promise<'done' | 'superseded' | Moved> {
-    const { id, version, record, enrollment } = current
-    const plan = await withoutMovingHome(planFor(current))
-    const steps = planSteps(current, plan)
-    if (plan.kind === 'failed') return fail({ ...current, trace: traced(current.trace, steps) }, plan.failure)
+  /** One step: a decision is made, a move arrives, and the next round goes on; everything else settles now. */
+  async function advance(given: Current, last: boolean): Promise<'done' | 'superseded' | OnTheWay> {
+    const { id, version, record, enrollment } = given
+    const plan = await withoutMovingHome(planFor(given), record)
+    const planned = { ...given, trace: traced(given.trace, planSteps(given, plan)) }
+    if (plan.kind === 'failed') return fail(planned, plan.failure)
+    if (plan.kind === 'ask') return decide(planned, plan.hubs)
     const placed = await place(record, enrollment, plan, last)
-    const trace = traced(current.trace, [...steps, placed.step])
-    if ('failure' in placed) return fail({ ...current, trace }, placed.failure)
-    if (plan.kind === 'move') {
-      const value = moved(record, placed.assignment, clock.now())
-      const result = await store.commit({
-        expect: [{ in: registrations, id, version }],
-        put: [{ collection: registrations, id, value }],
-      })
-      return result.ok ? { record: { id, version: result.versions[0] ?? 0, value }, trace } : 'superseded'
-    }
+    const current = { ...planned, trace: traced(planned.trace, [placed.step]) }
+    if ('failure' in placed) return fail(current, placed.failure)
+    if (plan.kind === 'move') return proceed(current, moved(record, placed.assignment, clock.now()))
     const leftover = await cleanUp(record, placed.assignment, last)
     const done = assigned(record, placed.assignment, leftover, clock.now())
-    if (!(await settle({ id, version, trace }, done)).ok) return 'superseded'
+    if (!(await settle({ id, version, trace: current.trace }, done)).ok) return 'superseded'
     const { hub, deviceId, substatus } = placed.assignment
     const { registrationId, operationId } = record
     log.info({ registrationId, operationId, hub, deviceId, substatus }, 'device assigned')
@@ -159,13 +159,40 @@ export function createAssigner(needs: AssignmentNeeds) {
   }
 
   /** A hub that goes by another name now is still the same: nothing moves, and the record learns the name. */
-  async function withoutMovingHome(plan: Plan): Promise<Plan> {
-    if (plan.kind !== 'move' || !(await isSameHub(plan.assignment.hub, plan.from.hub))) return plan
+  async function withoutMovingHome(plan: Plan, { idScope }: Assigning): Promise<Plan> {
+    if (plan.kind !== 'move' || !(await isSameHub(plan.assignment.hub, plan.from.hub, idScope))) return plan
     return { kind: 'settle', assignment: { ...plan.assignment, substatus: 'reprovisionedToInitialAssignment' } }
   }
 
-  async function isSameHub(hub: string, other: string): Promise<boolean> {
-    return sameId(hub, other) || ((await linkedHubs(hub)?.isAlso(other)) ?? false)
+  async function isSameHub(hub: string, other: string, idScope: string): Promise<boolean> {
+    return sameId(hub, other) || ((await linkedHubs(hub, idScope)?.isAlso(other)) ?? false)
+  }
+
+  async function decide(current: Current, hubs: readonly string[]) {
+    const { record } = current
+    const enrollment = await enrollmentOf(record)
+    const because = (step: Step): Current => ({ ...current, trace: traced(current.trace, [step]) })
+    if (enrollment === undefined) {
+      const { kind, id } = record.admittedBy
+      const gone = because({ reason: 'enrollment-deleted', detail: { kind, enrollment: id } })
+      return fail(gone, enrollmentGone(record.admittedBy))
+    }
+    const answer = await askWebhook({ record, enrollment, hubs })
+    if ('failure' in answer) {
+      const { code, message } = answer.failure
+      return fail(because({ reason: 'webhook-failed', detail: { code, message } }), answer.failure)
+    }
+    const chosen = because({ reason: 'webhook-answered', detail: { hub: answer.hub } })
+    return proceed(chosen, decided(record, answer, clock.now()))
+  }
+
+  /** Commits a state on the way; the next round begins with it. */
+  async function proceed({ id, version, trace }: Current, value: Assigning): Promise<'superseded' | OnTheWay> {
+    const result = await store.commit({
+      expect: [{ in: registrations, id, version }],
+      put: [{ collection: registrations, id, value }],
+    })
+    return result.ok ? { record: { id, version: result.versions[0] ?? 0, value }, trace } : 'superseded'
   }
 
   function planFor({ record, enrollment, service }: Current): Plan {
@@ -183,20 +210,24 @@ export function createAssigner(needs: AssignmentNeeds) {
   async function place(
     record: Assigning,
     enrollment: Enrollment,
-    plan: Exclude<Plan, { kind: 'failed' }>,
+    plan: Extract<Plan, { assignment: Assignment }>,
     last: boolean,
   ): Promise<({ readonly assignment: Assignment } | { readonly failure: Failure }) & { readonly step: Step }> {
     const { assignment } = plan
     const { hub, deviceId } = assignment
+    const { idScope, credential, decision } = record
+    const initialTwin = decision?.initialTwin ?? enrollment.initialTwin
     try {
-      const data = plan.kind === 'move' ? await dataToTake(plan) : undefined
-      const device = hubDevice(assignment.deviceId, record.credential, enrollment, data)
+      const takesData = plan.kind === 'move' && decision?.initialTwin === undefined
+      const data = takesData ? await dataToTake(plan, idScope) : undefined
+      const twin = initialTwin === undefined ? enrollment : { ...enrollment, initialTwin }
+      const device = hubDevice(assignment.deviceId, credential, twin, data)
       if (device === undefined)
         return {
           failure: { code: 401002, message: 'The enrollment has another kind of attestation now.' },
           step: { reason: 'attestation-changed', detail: { enrolled: enrollment.attestation.type } },
         }
-      const answer = await reachable(hub).provision(device, plan.kind === 'move' ? 'reset' : 'keep')
+      const answer = await reachable(hub, idScope).provision(device, plan.kind === 'move' ? 'reset' : 'keep')
       const isReset = plan.kind === 'move' && data === undefined
       return {
         assignment: isReset ? { ...assignment, substatus: 'deviceDataReset' } : assignment,
@@ -213,33 +244,36 @@ export function createAssigner(needs: AssignmentNeeds) {
   }
 
   /** What the device has in the hub that it leaves; nothing where the device or the hub is gone. */
-  async function dataToTake({ takeData, from }: Extract<Plan, { kind: 'move' }>): Promise<DeviceData | undefined> {
+  async function dataToTake(
+    { takeData, from }: Extract<Plan, { kind: 'move' }>,
+    idScope: string,
+  ): Promise<DeviceData | undefined> {
     if (!takeData) return undefined
     try {
-      return await reachable(from.hub).read(from.deviceId)
+      return await reachable(from.hub, idScope).read(from.deviceId)
     } catch (thrown) {
       if (isUnlinked(thrown)) return undefined
       throw thrown
     }
   }
 
-  function reachable(hub: string): LinkedHub {
-    const linked = linkedHubs(hub)
+  function reachable(hub: string, idScope: string): LinkedHub {
+    const linked = linkedHubs(hub, idScope)
     if (linked !== undefined) return linked
     throw new ServiceError(400208, 'it cannot be reached from here. Link it again.')
   }
 
   /** Deletes the device where it was before. Answers with the hubs where that has to be tried another time. */
   async function cleanUp(
-    { leftover = [] }: Assigning,
+    { leftover = [], idScope }: Assigning,
     { hub, deviceId }: Assignment,
     last: boolean,
   ): Promise<string[]> {
     const remaining: string[] = []
     for (const old of leftover) {
-      if (await isSameHub(hub, old)) continue
+      if (await isSameHub(hub, old, idScope)) continue
       try {
-        await reachable(old).remove(deviceId)
+        await reachable(old, idScope).remove(deviceId)
       } catch (thrown) {
         if (!last && !isUnlinked(thrown)) throw thrown
         log.warn({ deviceId, hub: old, reason: asServiceError(thrown).message }, 'a moved device stays in its old hub')
@@ -268,19 +302,18 @@ export function createAssigner(needs: AssignmentNeeds) {
 
   /** The credentials of the operation that won, written again because ours may have come after them. */
   async function refresh({ id, version, value }: Stored<Registration>, last: boolean): Promise<void> {
-    const enrollment = await enrollmentOf(value)
+    const enrollment = (await enrollmentOf(value))?.value
     if (value.status !== 'assigned' || enrollment === undefined) return
-    const assigning: Assigning = { ...value, status: 'assigning' }
+    const { payload: _, ...rest } = value
+    const assigning: Assigning = { ...rest, status: 'assigning' }
     await place(assigning, enrollment, { kind: 'settle', assignment: value.assignment }, last)
     const now = await store.get(registrations, id)
     if (now !== undefined && now.version !== version && now.value.status === 'assigned') await refresh(now, last)
   }
 
-  async function enrollmentOf({ idScope, admittedBy }: Registration): Promise<Enrollment | undefined> {
+  async function enrollmentOf({ idScope, admittedBy }: Registration): Promise<Stored<Enrollment> | undefined> {
     const id = storeId(idScope, admittedBy.id)
-    const stored =
-      admittedBy.kind === 'group' ? await store.get(enrollmentGroups, id) : await store.get(enrollments, id)
-    return stored?.value
+    return admittedBy.kind === 'group' ? store.get(enrollmentGroups, id) : store.get(enrollments, id)
   }
 }
 

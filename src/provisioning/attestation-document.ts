@@ -1,11 +1,13 @@
+import { ServiceError } from '../base/errors.ts'
 import type { Fields, JsonObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import type { Random } from '../base/random.ts'
 import { CertificateError, type CertificateInfo, certificateInfo, readCertificates } from '../crypto/certificates.ts'
 import { decodeKey, generateKey } from '../crypto/keys.ts'
+import { readTpmPublic, TpmError, type TpmPublic } from '../crypto/tpm.ts'
 
 /** How a device proves itself, as an enrollment stores it (dps.md 6.3, AttestationMechanism). */
-export type Attestation = SymmetricKeyAttestation | X509Attestation
+export type Attestation = SymmetricKeyAttestation | X509Attestation | TpmAttestation
 
 export interface SymmetricKeyAttestation {
   readonly type: 'symmetricKey'
@@ -24,6 +26,12 @@ export interface X509Attestation {
     /** Groups: names of CA certificates of the service. */
     readonly caReferences?: Slots<string>
   }
+}
+
+export interface TpmAttestation {
+  readonly type: 'tpm'
+  /** Base64 of TPM2B_PUBLIC, length in front. The storage root key is kept and never compared (dps.md 4.1). */
+  readonly tpm: { readonly endorsementKey: string; readonly storageRootKey?: string }
 }
 
 /** At least one is present. */
@@ -69,16 +77,50 @@ export function parseAttestation(attestation: Fields, context: AttestationContex
     case 'x509':
       return parseX509(attestation, context)
     case 'tpm':
+      if (context.kind === 'individual') return parseTpm(attestation)
       return attestation.fail(
         'type',
-        context.kind === 'group'
-          ? 'x509 or symmetricKey: TPM attestation is for individual enrollments only'
-          : 'x509 or symmetricKey: this version of the service does not support TPM attestation yet',
+        'x509 or symmetricKey: TPM attestation is for individual enrollments only',
         '"tpm"',
       )
     case 'none':
       return attestation.fail('type', 'x509 or symmetricKey, because nothing could be proven otherwise', '"none"')
   }
+}
+
+function parseTpm(attestation: Fields): TpmAttestation {
+  const tpm = attestation.required('tpm', attestation.fields('tpm'))
+  const endorsementKey = readKey('endorsementKey', tpm.required('endorsementKey', tpm.string('endorsementKey')))
+  // No TPM client makes an elliptic one (attestation-crypto.md A4.2).
+  if (endorsementKey.type !== 'rsa') refuseKey('endorsementKey', 'an RSA key', 'an elliptic one')
+  const storage = tpm.string('storageRootKey')
+  return {
+    type: 'tpm',
+    tpm: {
+      endorsementKey: endorsementKey.bytes.toString('base64'),
+      ...(storage !== undefined &&
+        storage !== '' && { storageRootKey: readKey('storageRootKey', storage).bytes.toString('base64') }),
+    },
+  }
+}
+
+const KEY_CODES = { endorsementKey: 400201, storageRootKey: 400203 } as const
+
+function readKey(name: keyof typeof KEY_CODES, base64: string): TpmPublic {
+  try {
+    return readTpmPublic(base64)
+  } catch (error) {
+    if (!(error instanceof TpmError)) throw error
+    return refuseKey(
+      name,
+      `a storage key's TPM2B_PUBLIC in base64, as "muster tpm" prints it`,
+      `none: ${error.message}`,
+    )
+  }
+}
+
+function refuseKey(name: keyof typeof KEY_CODES, expected: string, found: string): never {
+  throw new ServiceError(KEY_CODES[name], `attestation.tpm.${name} must be ${expected}, found ${found}.`)
 }
 
 function parseSymmetricKey(attestation: Fields, { stored, random }: AttestationContext): SymmetricKeyAttestation {
@@ -181,6 +223,7 @@ export function attestationDocument(attestation: Attestation, secrecy: Secrecy):
     return secrecy === 'full'
       ? { type: attestation.type, symmetricKey: { ...attestation.symmetricKey } }
       : { type: attestation.type }
+  if (attestation.type === 'tpm') return { type: 'tpm', tpm: { ...attestation.tpm } }
   const { clientCertificates, signingCertificates, caReferences } = attestation.x509
   if (caReferences !== undefined) return { type: 'x509', x509: { caReferences: { ...caReferences } } }
   const certificates = clientCertificates ?? signingCertificates

@@ -1,8 +1,10 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { HUB_A, HUB_B, provisioningRoom, refusal } from '../../tests/support/provisioning.ts'
+import { tpmDouble } from '../../tests/support/tpm-double.ts'
 import { seededRandom } from '../base/random.ts'
 import type { ProvisioningService } from '../control/control.ts'
 import { type Issued, issueDeviceCertificate } from '../crypto/issuing.ts'
+import { attestationDocument } from './attestation-document.ts'
 import {
   type EnrollmentGroup,
   enrollmentDocument,
@@ -17,6 +19,7 @@ let second: Issued
 const now = Date.UTC(2026, 0, 1)
 const KEY = Buffer.alloc(64, 7).toString('base64')
 const OTHER = Buffer.alloc(16, 9).toString('base64')
+const tpm = tpmDouble('ecc')
 const symmetricKey = { type: 'symmetricKey', symmetricKey: { primaryKey: KEY, secondaryKey: OTHER } }
 
 beforeAll(async () => {
@@ -52,11 +55,28 @@ const individual = (more: object, given: Given = {}): IndividualEnrollment =>
 const group = (more: object, stored?: EnrollmentGroup): EnrollmentGroup =>
   parseEnrollmentGroup({ enrollmentGroupId: 'dev', attestation: symmetricKey, ...more }, { ...context({}), stored })
 
+const webhook = (more: object) => ({
+  allocationPolicy: 'custom',
+  customAllocationDefinition: { webhookUrl: 'http://localhost:7071/api/x?code=1', apiVersion: '2019-03-31', ...more },
+})
+
 const certificates = (primary: unknown, secondary?: unknown) => ({
   attestation: { type: 'x509', x509: { clientCertificates: { primary, secondary } } },
 })
 
 describe('what is stored and shown', () => {
+  test('custom allocation, plain http and the older preview included; kept with another policy', () => {
+    const { customAllocationDefinition } = webhook({ apiVersion: '2018-09-01-preview' })
+    expect(individual({ allocationPolicy: 'Custom', customAllocationDefinition })).toMatchObject({
+      allocationPolicy: 'custom',
+      customAllocationDefinition,
+    })
+    expect(group({ allocationPolicy: 'hashed', customAllocationDefinition })).toMatchObject({
+      allocationPolicy: 'hashed',
+      customAllocationDefinition,
+    })
+  })
+
   test('defaults', () => {
     expect(individual({})).toEqual({
       registrationId: 'dev',
@@ -270,11 +290,6 @@ const badIndividuals: [string, object, RegExp][] = [
     /must be one of none, tpm, x509, symmetricKey, found "retina"/,
   ],
   ['attestation none', { attestation: { type: 'none' } }, /must be x509 or symmetricKey/],
-  [
-    'attestation tpm',
-    { attestation: { type: 'tpm', tpm: { endorsementKey: 'A' } } },
-    /does not support TPM attestation yet/,
-  ],
   ['two attestations', { attestation: { ...symmetricKey, tpm: {} } }, /tpm must be absent/],
   ['two attestations', { attestation: { ...symmetricKey, x509: {} } }, /x509 must be absent/],
   [
@@ -322,8 +337,15 @@ const badIndividuals: [string, object, RegExp][] = [
   ['policy', { reprovisionPolicy: [] }, /reprovisionPolicy must be an object/],
   ['policy member', { reprovisionPolicy: { migrateDeviceData: 1 } }, /migrateDeviceData must be true or false/],
   ['allocation', { allocationPolicy: 'nearest' }, /allocationPolicy must be one of hashed/],
-  ['custom allocation', { allocationPolicy: 'custom' }, /does not support custom allocation yet/],
-  ['webhook', { customAllocationDefinition: { webhookUrl: 'https://x' } }, /customAllocationDefinition must be absent/],
+  ['custom without a webhook', { allocationPolicy: 'custom' }, /customAllocationDefinition must be webhookUrl and/],
+  ['webhook without version', webhook({ apiVersion: undefined }), /customAllocationDefinition.apiVersion must be/],
+  ['webhook without URL', webhook({ webhookUrl: null }), /customAllocationDefinition.webhookUrl must be a value/],
+  ['webhook URL', webhook({ webhookUrl: 'functions.example/api' }), /webhookUrl must be an http or https URL/],
+  ['webhook scheme', webhook({ webhookUrl: 'file:///etc/passwd' }), /webhookUrl must be an http or https URL/],
+  ['webhook user', webhook({ webhookUrl: 'https://u:p@x.example' }), /without user name and password/],
+  ['webhook length', webhook({ webhookUrl: `https://x/${'y'.repeat(2_048)}` }), /at most 2048 characters/],
+  ['webhook version', webhook({ apiVersion: 'latest' }), /apiVersion must be 2018-09-01-preview or a later/],
+  ['webhook old version', webhook({ apiVersion: '2017-11-15' }), /apiVersion must be 2018-09-01-preview or a later/],
   ['credential policy', { credentialPolicyName: 'p' }, /credentialPolicyName must be absent/],
   [
     'hub not linked',
@@ -373,6 +395,37 @@ test.each(badIndividuals)('an individual enrollment is refused: %s', async (_nam
   const { code, message: found } = await refusal(() => individual(more))
   expect(code).toBe(400004)
   expect(found).toMatch(message)
+})
+
+test('TPM keys are kept with their length in front, and shown', () => {
+  const { endorsementKey, storageRootKey } = tpm
+  const bare = Buffer.from(endorsementKey, 'base64').subarray(2).toString('base64')
+  for (const [given, kept] of [
+    [{ endorsementKey }, { endorsementKey }],
+    [{ endorsementKey: bare, storageRootKey: '' }, { endorsementKey }],
+    [
+      { endorsementKey, storageRootKey },
+      { endorsementKey, storageRootKey },
+    ],
+  ]) {
+    const { attestation } = individual({ attestation: { type: 'TPM', tpm: given } })
+    expect(attestation).toEqual({ type: 'tpm', tpm: kept })
+    expect(attestationDocument(attestation, 'shown')).toEqual(attestation)
+  }
+})
+
+test.each([
+  ['no endorsement key', { endorsementKey: 'A' }, 400201, /endorsementKey must be .*, found none: expected base64/],
+  ['an elliptic one', { endorsementKey: tpm.storageRootKey }, 400201, /must be an RSA key, found an elliptic one/],
+  [
+    'no storage root key',
+    { endorsementKey: tpm.endorsementKey, storageRootKey: 'AAAA' },
+    400203,
+    /storageRootKey must be .*, found none/,
+  ],
+])('TPM keys that are refused: %s', async (_name, keys, code, message) => {
+  const found = await refusal(() => individual({ attestation: { type: 'tpm', tpm: keys } }))
+  expect(found).toEqual({ code, message: expect.stringMatching(message) })
 })
 
 test.each(badGroups)('an enrollment group is refused: %s', async (_name, more, message) => {

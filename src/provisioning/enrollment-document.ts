@@ -6,7 +6,7 @@ import type { ProvisioningService } from '../control/control.ts'
 import { findByHost } from '../control/hosts.ts'
 import { IDENTITY_ID_RULE, isIdentityId } from '../documents/identity-ids.ts'
 import { requireTwinContent, requireTwinSize, SERVICE_MEMBERS } from '../documents/twin-rules.ts'
-import { isSince } from './api-version.ts'
+import { isApiVersion, isSince } from './api-version.ts'
 import { type Attestation, attestationDocument, parseAttestation, type Secrecy } from './attestation-document.ts'
 import { sameId, shown } from './ids.ts'
 
@@ -16,13 +16,15 @@ export interface EnrollmentCommon {
   readonly capabilities: { readonly iotEdge: boolean }
   /** Older style of naming the only hub. */
   readonly iotHubHostName?: string
-  readonly initialTwin?: { readonly tags: JsonObject; readonly properties: { readonly desired: JsonObject } }
+  readonly initialTwin?: InitialTwin
   readonly provisioningStatus: 'enabled' | 'disabled'
   readonly reprovisionPolicy: ReprovisionPolicy
   /** Absent: the service's. */
   readonly allocationPolicy?: EnrollmentAllocation
   /** Absent: all linked hubs. */
   readonly iotHubs?: readonly string[]
+  /** Present with `custom`; kept, and not used, with another policy. */
+  readonly customAllocationDefinition?: CustomAllocationDefinition
   readonly createdDateTimeUtc: string
   readonly lastUpdatedDateTimeUtc: string
 }
@@ -43,7 +45,19 @@ export interface EnrollmentGroup extends EnrollmentCommon {
 }
 
 const ALLOCATIONS = ['hashed', 'geoLatency', 'static', 'custom'] as const
-export type EnrollmentAllocation = Exclude<(typeof ALLOCATIONS)[number], 'custom'>
+export type EnrollmentAllocation = (typeof ALLOCATIONS)[number]
+
+export interface InitialTwin {
+  readonly tags: JsonObject
+  readonly properties: { readonly desired: JsonObject }
+}
+
+/** The webhook that chooses the hub (dps.md 5.5). */
+export interface CustomAllocationDefinition {
+  /** http or https; its query may hold a key. */
+  readonly webhookUrl: string
+  readonly apiVersion: string
+}
 
 export interface EnrollmentContext<T extends EnrollmentCommon> {
   /** The id in the path. */
@@ -113,6 +127,7 @@ function parseCommon(
     provisioningStatus: fields.oneOf('provisioningStatus', ['enabled', 'disabled']) ?? 'enabled',
     reprovisionPolicy: parseReprovisionPolicy(fields, context.apiVersion),
     ...parseHubs(fields, context.service),
+    ...parseCustomAllocation(fields),
     createdDateTimeUtc: stored?.createdDateTimeUtc ?? isoTime(now),
     lastUpdatedDateTimeUtc: isoTime(now),
   }
@@ -120,7 +135,7 @@ function parseCommon(
 
 /** What Azure knows and this version does not: refused, because ignoring it would promise something. */
 function requireSupported(fields: Fields): void {
-  for (const name of ['customAllocationDefinition', 'credentialPolicyName', 'clientCertificateIssuancePolicy'])
+  for (const name of ['credentialPolicyName', 'clientCertificateIssuancePolicy'])
     if (fields.get(name) !== undefined)
       fields.fail(name, 'absent: this version of the service does not support it yet', 'a value')
 }
@@ -143,12 +158,6 @@ function parseHubs(
   service: ProvisioningService,
 ): Pick<EnrollmentCommon, 'allocationPolicy' | 'iotHubs' | 'iotHubHostName'> {
   const allocationPolicy = fields.oneOf('allocationPolicy', ALLOCATIONS)
-  if (allocationPolicy === 'custom')
-    return fields.fail(
-      'allocationPolicy',
-      'hashed, geoLatency or static: this version of the service does not support custom allocation yet',
-      '"custom"',
-    )
   const given = fields.strings('iotHubs') ?? []
   if (given.length > limits.linkedHubs)
     fields.fail('iotHubs', `at most ${limits.linkedHubs} host names`, String(given.length))
@@ -168,6 +177,32 @@ function parseHubs(
   }
 }
 
+/** Both members are required (dps.md 6.6). Complaints never repeat the URL: it may hold a key. */
+function parseCustomAllocation(fields: Fields): Pick<EnrollmentCommon, 'customAllocationDefinition'> {
+  const definition = fields.fields('customAllocationDefinition')
+  if (definition === undefined) {
+    if (fields.string('allocationPolicy')?.toLowerCase() === 'custom')
+      fields.fail(
+        'customAllocationDefinition',
+        'webhookUrl and apiVersion, because allocationPolicy is custom',
+        'nothing',
+      )
+    return {}
+  }
+  const webhookUrl = definition.required('webhookUrl', definition.string('webhookUrl'))
+  const apiVersion = definition.required('apiVersion', definition.string('apiVersion'))
+  const url = webhookUrl.length > limits.webhookUrlLength ? null : URL.parse(webhookUrl)
+  if (url === null || !['http:', 'https:'].includes(url.protocol) || url.username !== '' || url.password !== '')
+    definition.fail(
+      'webhookUrl',
+      `an http or https URL of at most ${limits.webhookUrlLength} characters without user name and password`,
+      `a text of ${webhookUrl.length} characters that is not`,
+    )
+  if (!isApiVersion(apiVersion) || !isSince(apiVersion, '2018-09-01'))
+    definition.fail('apiVersion', '2018-09-01-preview or a later version', shown(apiVersion))
+  return { customAllocationDefinition: { webhookUrl, apiVersion } }
+}
+
 function requireLinked(fields: Fields, name: string, host: string, { linkedHubs }: ProvisioningService): void {
   if (findByHost(linkedHubs, (hub) => [hub.hostName], host) !== undefined) return
   const linked = linkedHubs.map((hub) => hub.hostName).join(', ')
@@ -175,7 +210,7 @@ function requireLinked(fields: Fields, name: string, host: string, { linkedHubs 
 }
 
 /** Judged now, so that no registration fails on it later. A fresh twin has nothing that null could delete. */
-function parseInitialTwin(fields: Fields): EnrollmentCommon['initialTwin'] {
+export function parseInitialTwin(fields: Fields): InitialTwin | undefined {
   const twin = fields.fields('initialTwin')
   if (twin === undefined) return undefined
   const tags = twinPart('tags', twin.object('tags'))
@@ -204,7 +239,7 @@ function withoutNulls(value: JsonObject, level = 1): JsonObject {
 }
 
 /** Whether objects and arrays nest `levels` deep at most. */
-const isWithin = (value: Json, levels: number): boolean =>
+export const isWithin = (value: Json, levels: number): boolean =>
   typeof value !== 'object' ||
   value === null ||
   (levels > 0 && Object.values(value).every((member) => isWithin(member, levels - 1)))

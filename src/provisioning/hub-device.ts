@@ -6,7 +6,7 @@ import type { Credential } from './registration-record.ts'
 
 /**
  * What a linked hub is asked to hold for a device (dps.md 8.4); undefined when the enrollment no longer has the kind of
- * attestation by which the device was admitted.
+ * attestation (TPM: the endorsement key) by which the device was admitted.
  *
  * @param data what the device takes along from another hub; otherwise its twin begins as the enrollment says
  */
@@ -25,6 +25,11 @@ export function hubDevice(
 
 function authenticationOf(credential: Credential, attestation: Attestation): HubAuthentication | undefined {
   if (credential.kind !== attestation.type) return undefined
+  if (attestation.type === 'tpm') {
+    if (credential.kind !== 'tpm' || credential.endorsementKey !== attestation.tpm.endorsementKey) return undefined
+    // The device has one key; a second one would be known to nobody.
+    return { type: 'sas', symmetricKey: { primaryKey: credential.hubKey, secondaryKey: credential.hubKey } }
+  }
   if (attestation.type === 'symmetricKey')
     return { type: 'sas', symmetricKey: keysOf(attestation.symmetricKey, credential) }
   if (credential.kind !== 'x509') return undefined

@@ -19,8 +19,14 @@ export interface LinkedHub {
   remove(deviceId: string): Promise<void>
 }
 
-/** Finds a hub by the host name that enrollments and linked hubs name; undefined: not a hub that can be reached. */
-export type LinkedHubs = (hostName: string) => LinkedHub | undefined
+/** What a hub does, whatever it is called. */
+export type HubCalls = Omit<LinkedHub, 'isAlso'>
+
+/**
+ * Finds a hub by the host name that enrollments and linked hubs name, and the ID scope of the service to which it is
+ * linked; undefined: not a hub that can be reached.
+ */
+export type LinkedHubs = (hostName: string, idScope: string) => LinkedHub | undefined
 
 export interface HubDevice {
   readonly deviceId: string

@@ -1,4 +1,6 @@
-import type { Clock } from '../base/clock.ts'
+import { type Clock, every, type Timer } from '../base/clock.ts'
+import { asServiceError } from '../base/errors.ts'
+import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Bus } from '../bus/bus.ts'
@@ -17,6 +19,8 @@ import { createRegistrationRecords, type RegistrationRecords } from './registrat
 import { createDeviceRegistrations, type DeviceRegistrations } from './registrations.ts'
 import { enrollmentGroups, enrollments, registrations } from './schema.ts'
 import { defaultSettings, type ProvisioningSettings } from './settings.ts'
+import { createTpmChallenges } from './tpm-challenge.ts'
+import { createAskWebhook, type PostWebhook } from './webhook.ts'
 
 export { isSince, requireApiVersion } from './api-version.ts'
 export type { Attempt, AttemptQuery } from './attempts.ts'
@@ -26,6 +30,8 @@ export { type ErrorBody, errorBody } from './error-body.ts'
 export type { DeviceRegistrationResult, OperationStatus, RegistrationStatus } from './registration-record.ts'
 export { provisioningSchema } from './schema.ts'
 export type { ProvisioningSettings } from './settings.ts'
+export { AuthorizationRequired } from './tpm-challenge.ts'
+export type { PostWebhook } from './webhook.ts'
 
 export interface ProvisioningNeeds {
   readonly store: Store
@@ -35,6 +41,7 @@ export interface ProvisioningNeeds {
   readonly bus: Bus
   readonly control: Pick<Control, 'provisioningServices' | 'certificates'>
   readonly linkedHubs: LinkedHubs
+  readonly postWebhook: PostWebhook
   readonly settings?: Partial<ProvisioningSettings>
 }
 
@@ -57,26 +64,33 @@ export interface Registrations extends DeviceRegistrations, RegistrationRecords 
 }
 
 export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
-  const { store, control } = needs
+  const { store, control, clock, log } = needs
   const settings = { ...defaultSettings, ...needs.settings }
-  const assign = createAssigner({ ...needs, latencyOrder: settings.latencyOrder })
+  const askWebhook = createAskWebhook(needs)
+  const assign = createAssigner({ ...needs, askWebhook, latencyOrder: settings.latencyOrder })
   const worker = createAssignmentWorker({ ...needs, assign, assigningMs: settings.assigningMs })
-  const attest = createAttestation({ ...needs, clockSkewMs: settings.clockSkewMs })
+  const challenges = createTpmChallenges(needs)
+  const attest = createAttestation({ ...needs, challenges, clockSkewMs: settings.clockSkewMs })
   const { retryAfterSeconds, hubName } = settings
   const attempts = createAttempts({ ...needs, hubName })
+  let sweeping: Timer | undefined
   return {
     enrollments: createEnrollments({ ...needs, hubName }),
     enrollmentGroups: createEnrollmentGroups({ ...needs, control }),
     registrations: {
       ...createDeviceRegistrations({ ...needs, attest, attempts, worker, retryAfterSeconds, hubName }),
       ...createRegistrationRecords({ ...needs, hubName }),
-      start: () => {
+      start() {
         attempts.start()
         worker.start()
+        sweeping = every(clock, limits.tpmChallengeSweepMs, challenges.sweep, (error) =>
+          log.error({ reason: asServiceError(error).message, cause: error }, 'deleting old TPM challenges failed'),
+        )
       },
-      stop: () => {
+      async stop() {
         attempts.stop()
-        return worker.stop()
+        sweeping?.cancel()
+        await worker.stop()
       },
     },
     attempts,

@@ -1,9 +1,10 @@
 import { isoTime } from '../base/clock.ts'
 import type { Code } from '../base/errors.ts'
 import { registrationEtag } from '../base/etags.ts'
-import type { JsonObject } from '../base/json.ts'
+import type { Json, JsonObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { isSince } from './api-version.ts'
+import type { InitialTwin } from './enrollment-document.ts'
 import { sameId, storeId } from './ids.ts'
 
 /** The states of a registration (dps.md 5.1). `unassigned` is never stored: a record begins with its first operation. */
@@ -26,6 +27,15 @@ export type Credential =
       readonly kind: 'symmetricKey'
       /** Groups: the spelling of the registration id under which the device's key was derived (dps.md 1.8). */
       readonly derivedFrom?: string
+    }
+  | {
+      readonly kind: 'tpm'
+      /** Base64 of TPM2B_PUBLIC: what `hubKey` is wrapped for, whatever the enrollment says by then. */
+      readonly endorsementKey: string
+      /** Of the challenge that the device answered; the device may have another one next time. */
+      readonly storageRootKey: string
+      /** What the hub knows the device by: base64 of 32 bytes, new with every operation (dps.md 4.1). */
+      readonly hubKey: string
     }
 
 /** The enrollment that admitted the device. */
@@ -72,12 +82,30 @@ interface Common {
   readonly updatedAt: number
 }
 
+/** What a webhook decided (dps.md 5.5). */
+export interface Decision {
+  readonly hub: string
+  /** In place of the enrollment's, and of what a move would take along. */
+  readonly initialTwin?: InitialTwin
+  /** For the device. */
+  readonly payload?: Json
+}
+
 export type Assigning = Common & {
   readonly status: 'assigning'
+  /** What the device sent along, for the webhook; kept only where there is one, and while the operation runs. */
+  readonly requestPayload?: Json
+  /** Made in this operation: it is not asked for again, whatever happens after. */
+  readonly decision?: Decision
   /** Decided when the operation was opened: it ends so without an assignment. */
   readonly verdict?: 'disabled' | Failure
 }
-export type Assigned = Common & { readonly status: 'assigned'; readonly assignment: Assignment }
+export type Assigned = Common & {
+  readonly status: 'assigned'
+  readonly assignment: Assignment
+  /** From the webhook, for the device. */
+  readonly payload?: Json
+}
 export type Failed = Common & { readonly status: 'failed'; readonly failure: Failure }
 export type Disabled = Common & { readonly status: 'disabled' }
 
@@ -91,17 +119,19 @@ export interface Opening {
   readonly credential: Credential
   readonly proof: string | undefined
   readonly verdict: Assigning['verdict']
+  readonly requestPayload: Json | undefined
   readonly operationId: string
   readonly now: number
 }
 
 /** any state -> assigning: a new operation. */
 export function opened(before: Registration | undefined, opening: Opening): Assigning {
-  const { idScope, registrationId, admittedBy, credential, proof, verdict, operationId, now } = opening
+  const { idScope, registrationId, admittedBy, credential, proof, verdict, requestPayload, operationId, now } = opening
   const earlier = before === undefined ? [] : [before.operationId, ...before.earlier]
   return {
     status: 'assigning',
     ...(verdict !== undefined && { verdict }),
+    ...(requestPayload !== undefined && { requestPayload }),
     idScope,
     registrationId: before?.registrationId ?? registrationId,
     admittedBy,
@@ -120,9 +150,17 @@ export function opened(before: Registration | undefined, opening: Opening): Assi
 }
 
 /** What every state has, without what belongs to `assigning`. */
-function settled({ verdict: _, status: __, ...common }: Assigning, now: number): Common {
+function settled(record: Assigning, now: number): Common {
+  const { verdict: _, status: __, requestPayload: ___, decision: ____, ...common } = record
   return { ...common, updatedAt: now }
 }
+
+/** assigning -> assigning: the webhook has decided. */
+export const decided = (record: Assigning, decision: Decision, now: number): Assigning => ({
+  ...record,
+  decision,
+  updatedAt: now,
+})
 
 /** assigning -> assigning: the device arrived in its new hub, and has to go from the old ones. */
 export function moved(record: Assigning, assignment: Assignment, now: number): Assigning {
@@ -139,7 +177,14 @@ export function assigned(
   now: number,
 ): Assigned {
   const { leftover: _, untold: __, ...common } = settled(record, now)
-  return { ...common, status: 'assigned', assignment, ...(leftover.length > 0 && { leftover }) }
+  const payload = record.decision?.payload
+  return {
+    ...common,
+    status: 'assigned',
+    assignment,
+    ...(leftover.length > 0 && { leftover }),
+    ...(payload !== undefined && { payload }),
+  }
 }
 
 /** assigning -> failed. */
@@ -169,6 +214,10 @@ export interface DeviceRegistrationResult {
   readonly lastUpdatedDateTimeUtc?: string
   readonly etag?: string
   readonly x509?: JsonObject
+  /** TPM, when assigned: the key towards the hub, for this TPM alone (dps.md 4.1). */
+  readonly tpm?: { readonly authenticationKey: string }
+  /** What a webhook has for the device (dps.md 5.4). */
+  readonly payload?: Json
 }
 
 /** Answer to register and to a poll (dps.md 1.4, 1.5): 202 with Retry-After while `assigning`, else 200. */
@@ -191,7 +240,7 @@ export function operationStatus(
   version: number,
   operationId: string,
   reader: Reader,
-): OperationStatus {
+): Required<OperationStatus> {
   const registrationState = deviceState(record, version, reader)
   // The real service's answer for a disabled enrollment names no operation (dps.md 1.5).
   return { operationId: record.status === 'disabled' ? '' : operationId, status: record.status, registrationState }
@@ -219,6 +268,7 @@ export function serviceState(record: Registration, version: number, reader: Read
     ...(record.status === 'failed' && { errorCode: record.failure.code, errorMessage: record.failure.message }),
     lastUpdatedDateTimeUtc: isoTime(record.updatedAt),
     etag: registrationEtag(version),
+    ...(record.status === 'assigned' && record.payload !== undefined && { payload: record.payload }),
   }
 }
 

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import type { Clock } from '../base/clock.ts'
 import { asServiceError, ServiceError } from '../base/errors.ts'
+import type { Json } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
@@ -11,11 +12,12 @@ import { type Attempts, type Operation, UNKNOWN_ID_SCOPE } from './attempts.ts'
 import type { Attest } from './attestation/attestation.ts'
 import { type Admission, type Step, UNAUTHORIZED, type Verdict } from './attestation/verdict.ts'
 import type { Claim, RegisterBody } from './claims.ts'
-import type { IndividualEnrollment } from './enrollment-document.ts'
+import { type IndividualEnrollment, isWithin } from './enrollment-document.ts'
 import { requirePresence } from './enrollment-records.ts'
 import { requireId, storeId } from './ids.ts'
 import {
   type Assigning,
+  type Credential,
   type DeviceRegistrationResult,
   deviceState,
   isOperation,
@@ -25,6 +27,8 @@ import {
   type Registration,
 } from './registration-record.ts'
 import { assignments, enrollments, registrations } from './schema.ts'
+import { AuthorizationRequired } from './tpm-challenge.ts'
+import { withHubKey } from './tpm-hub-key.ts'
 import { traceOf } from './trace.ts'
 
 export interface RegistrationNeeds {
@@ -47,7 +51,8 @@ export interface DeviceRegistrations {
   /**
    * Proves the device and opens an operation. The answer is always `assigning`, whatever the outcome will be, and
    * follows the commit that makes the operation durable. A device that asks again while its operation runs gets the
-   * same operation. Throws 401 or 404 for a device that is not admitted, 429 when too many are waiting.
+   * same operation. Throws 401 or 404 for a device that is not admitted, AuthorizationRequired for one that first has
+   * to be told what to sign with, 429 when too many are waiting.
    */
   register(claim: Claim, body: RegisterBody, apiVersion: string): Promise<OperationStatus>
   /** How an operation stands, for the identity that opened it. Never throttled; 404203 for an unknown operation. */
@@ -102,13 +107,14 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     for (let attempt = 0; attempt < limits.commitAttempts; attempt++) {
       const found = await find(service, claim)
       const admission = admit(claim, await judge(found, claim, body), looking)
-      requireOneAttestation(claim, body)
-      const running = runningOperation(found, admission, body)
+      requireOneAttestation(claim, admission, body)
+      const requestPayload = payloadFor(admission, body)
+      const running = runningOperation(found, admission, body, requestPayload)
       if (running !== undefined) {
         worker.remind(found.id, running.openedAt)
         return assigning(running.operationId)
       }
-      const answer = await open(found, claim, admission, body, looking)
+      const answer = await open(found, claim, admission, { body, requestPayload, looking })
       if (answer !== undefined) return answer
     }
     log.warn({ trackingId: claim.trackingId, registrationId: claim.registrationId, apiVersion }, 'registrations race')
@@ -120,8 +126,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     { service, id, enrollment, record }: Found,
     claim: Claim,
     { admittedBy, credential, document }: Admission,
-    body: RegisterBody,
-    looking: Looking,
+    { body, requestPayload, looking }: { body: RegisterBody; requestPayload: Json | undefined; looking: Looking },
   ): Promise<OperationStatus | undefined> {
     const now = clock.now()
     const operationId = newOperationId()
@@ -135,6 +140,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
       credential,
       proof,
       verdict,
+      requestPayload,
       operationId,
       now,
     }
@@ -173,7 +179,9 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     }
     if (record === undefined || !isOperation(record.value, operationId))
       throw new ServiceError(404203, 'There is no such operation for this registration id. Register again.')
-    return operationStatus(record.value, record.version, operationId, { apiVersion, hubName })
+    const reader = { apiVersion, hubName }
+    const { registrationState, ...answer } = operationStatus(record.value, record.version, operationId, reader)
+    return { ...answer, registrationState: withHubKey(registrationState, record.value, random) }
   }
 
   async function lookup(
@@ -193,7 +201,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     const { record } = found
     if (record === undefined)
       throw new ServiceError(404201, 'The device has not registered yet, or its registration was deleted.')
-    return deviceState(record.value, record.version, { apiVersion, hubName })
+    return withHubKey(deviceState(record.value, record.version, { apiVersion, hubName }), record.value, random)
   }
 
   async function serviceOf(claim: Claim, looking: Looking): Promise<ProvisioningService> {
@@ -231,6 +239,11 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
       return verdict.admission
     }
     looking.isRefused = true
+    const { authenticationKey } = verdict.refusal
+    if (authenticationKey !== undefined) {
+      log.debug(line, 'TPM challenged')
+      throw new AuthorizationRequired(authenticationKey)
+    }
     log.info(line, 'attestation refused')
     throw new ServiceError(verdict.refusal.code, verdict.refusal.message)
   }
@@ -283,18 +296,38 @@ function isSameProof(claim: Claim, { credential, proof, openedAt }: Registration
  * The operation that already does what is asked: opened for the same enrollment with the same credential, not ended.
  * Clients repeat register when an answer is lost or late.
  */
-function runningOperation({ record }: Found, admission: Admission, body: RegisterBody): Assigning | undefined {
+function runningOperation(
+  { record }: Found,
+  admission: Admission,
+  body: RegisterBody,
+  requestPayload: Json | undefined,
+): Assigning | undefined {
   const value = record?.value
   if (value?.status !== 'assigning') return undefined
   const { admittedBy, credential, document } = admission
   const isSame =
     sameMembers(value.admittedBy, admittedBy) &&
-    sameMembers(value.credential, credential) &&
-    sameMembers(value.verdict, verdictOf(document.provisioningStatus, body))
+    isSameCredential(value.credential, credential) &&
+    sameMembers(value.verdict, verdictOf(document.provisioningStatus, body)) &&
+    sameMembers(value.requestPayload, requestPayload)
   return isSame ? value : undefined
 }
 
+/** Of a TPM all but the key that every operation makes anew. */
+const isSameCredential = (a: Credential, b: Credential): boolean =>
+  a.kind === 'tpm' && b.kind === 'tpm'
+    ? a.endorsementKey === b.endorsementKey && a.storageRootKey === b.storageRootKey
+    : sameMembers(a, b)
+
 const sameMembers = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+/** What a webhook is to be told; without one a payload is accepted and dropped (dps.md 5.4). */
+function payloadFor({ document }: Admission, { payload }: RegisterBody): Json | undefined {
+  if (payload === undefined || document.allocationPolicy !== 'custom') return undefined
+  const json = payload as Json
+  if (isWithin(json, limits.payloadDepth)) return json
+  throw new ServiceError(400004, `body.payload must be nested ${limits.payloadDepth} levels deep at most, found more.`)
+}
 
 /** What is decided before any assignment (dps.md 5.1, 9.1); it shows in the poll, never in the answer to register. */
 function verdictOf(status: 'enabled' | 'disabled', { csr }: RegisterBody): Assigning['verdict'] {
@@ -304,8 +337,8 @@ function verdictOf(status: 'enabled' | 'disabled', { csr }: RegisterBody): Assig
 }
 
 /** TPM keys beside another credential: which of the two is meant cannot be told. */
-function requireOneAttestation({ kind }: Claim, { tpm }: RegisterBody): void {
-  if (tpm === undefined) return
+function requireOneAttestation({ kind }: Claim, { credential }: Admission, { tpm }: RegisterBody): void {
+  if (tpm === undefined || credential.kind === 'tpm') return
   throw new ServiceError(
     400004,
     `body.tpm must be absent, because the device proves itself by ${kind === 'sas' ? 'a symmetric key' : 'a certificate'} here.`,

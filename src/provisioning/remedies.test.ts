@@ -17,6 +17,8 @@ const ON_THE_WAY = new Set([
   'group-for-authority',
   'stays-by-policy',
   'hub-chosen',
+  'webhook-asked',
+  'webhook-answered',
   'hub-answered',
   'steps-left-out',
 ])

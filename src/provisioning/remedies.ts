@@ -36,6 +36,27 @@ const texts: Readonly<Record<string, Text>> = {
     'The enrollment of this device is for another kind of attestation than the one it used.',
     'Configure the device for the enrolled kind, or delete the enrollment and create it anew with the kind that the device uses. While it exists no enrollment group is asked.',
   ],
+  // --- TPM
+  challenged: [
+    'The TPM was challenged, as every one is at first, and this request goes no further.',
+    'Nothing, if a registration follows. If none does, the TPM could not activate the key that it was sent: look into the log of the device, and enroll the endorsement key that "muster tpm" prints there.',
+  ],
+  'endorsement-key-malformed': [
+    'What the device sent as its endorsement key is no TPM public key.',
+    'Send the TPM2B_PUBLIC of the endorsement key in base64.',
+  ],
+  'endorsement-key-mismatch': [
+    'The TPM that the device showed is not the enrolled one: its endorsement key is another.',
+    'Enroll the endorsement key that "muster tpm" prints on the device; one TPM has a different key for each template that made it.',
+  ],
+  'storage-root-key-invalid': [
+    'What the device sent as its storage root key cannot be used.',
+    'Send the TPM2B_PUBLIC of a storage root key, RSA or ECC, in base64; the step says what is wrong with it.',
+  ],
+  'no-challenge-open': [
+    'The TPM device came with a token, and no challenge is open that it could have signed with.',
+    'Let it register from the beginning: without a token, with its endorsement and storage root keys.',
+  ],
   // --- symmetric keys
   'token-malformed': [
     'What the device sent as its SAS token cannot be read as one.',
@@ -189,6 +210,10 @@ const texts: Readonly<Record<string, Text>> = {
   'allocation-failed': [
     'The allocation policy came to no hub.',
     'The message says why; the static policy needs exactly one hub, named in the enrollment.',
+  ],
+  'webhook-failed': [
+    'The webhook that allocates the hub failed, or answered what cannot be used.',
+    'The message says how; the log has both bodies of the call at level debug. It must answer 200 with {"iotHubHostName": "one of linkedHubs"}.',
   ],
   'hub-refused': [
     'The hub that was chosen did not take the device.',

@@ -8,6 +8,8 @@ import type { Assigning, Assignment, Failure } from './registration-record.ts'
 /** What has to be done so that the device is where it belongs. */
 export type Plan =
   | { readonly kind: 'failed'; readonly failure: Failure }
+  /** The enrollment's webhook chooses among these hubs; its decision goes into the record, and the plan is made again. */
+  | { readonly kind: 'ask'; readonly hubs: readonly string[] }
   /** Make it, or refresh its credentials where it is; its twin stays as it is. */
   | { readonly kind: 'settle'; readonly assignment: Assignment }
   /** Make it in the new hub, with its data or with the enrollment's, then delete it from the old one. */
@@ -26,8 +28,9 @@ export function planAssignment(
   const { registrationId, assignment: current } = record
   const { updateHubAssignment, migrateDeviceData } = enrollment.reprovisionPolicy
   if (current !== undefined && !updateHubAssignment) return stay(current, record)
-  const allocation = allocate(service, enrollment, registrationId, latencyOrder)
+  const allocation = record.decision ?? allocate(service, enrollment, registrationId, latencyOrder)
   if ('failure' in allocation) return { kind: 'failed', failure: allocation.failure }
+  if ('ask' in allocation) return { kind: 'ask', hubs: allocation.ask }
   const { hub } = allocation
   // The device id is fixed by the first assignment; another one in the enrollment waits until the record is deleted (8.4).
   if (current === undefined) {
@@ -65,6 +68,7 @@ export function planSteps({ service, enrollment, record }: PlannedFrom, plan: Pl
   }
   if (plan.kind === 'failed')
     return [{ reason: candidates.length === 0 ? 'no-hub-to-choose' : 'allocation-failed', detail: choice }]
+  if (plan.kind === 'ask') return [{ reason: 'webhook-asked', detail: choice }]
   const moved = plan.kind === 'move' ? { from: plan.from.hub, takesData: plan.takeData } : {}
   return [{ reason: 'hub-chosen', detail: { ...choice, hub: plan.assignment.hub, ...moved } }]
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Ran, muster as runMuster } from '../support/command-line.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
+import { tpmDouble } from '../support/tpm-double.ts'
 
 // The commands against the service itself: what the tests beside them say of a fake one must be true of this one.
 let muster: TestMuster
@@ -45,6 +46,15 @@ test('an individual enrollment is created, shown, listed and deleted', async () 
   expect(table.out).toMatch(/^meter-1 +symmetricKey +enabled +true/m)
   await json('dps', 'enrollment', 'delete', '--eid', 'meter-1', '--etag', shown.etag)
   expect(await json('dps', 'enrollment', 'list')).toEqual([])
+})
+
+test('an enrollment by TPM', async () => {
+  const { endorsementKey } = tpmDouble()
+  const create = (id: string, key: string) => ['dps', 'enrollment', 'create', '--eid', id, '--at', 'tpm', '--ek', key]
+  expect((await json(...create('tpm-1', endorsementKey))).attestation).toEqual({ type: 'tpm', tpm: { endorsementKey } })
+  const refused = await run(...create('tpm-2', 'AAAA'))
+  expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('endorsementKey must be')])
+  await json('dps', 'enrollment', 'delete', '--eid', 'tpm-1')
 })
 
 test('a service is found by its name through the management API', async () => {

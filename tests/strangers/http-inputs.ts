@@ -27,6 +27,13 @@ export function httpInputs(subject: HttpSubject): Buffer[] {
   return [...deviceInputs(subject), ...enrollmentInputs(subject), ...hubInputs(subject), ...shapes(subject)]
 }
 
+/** TPM2B_PUBLIC of an endorsement key (attestation-crypto.md A4.4). */
+const TPM_KEY =
+  'AToAAQALAAMAsgAgg3GXZ0SEs/gakMyNRqXXJP1S124GUgtk8qHaGzMUaaoABgCAAEMAEAgAAAAAAAEAp8HXmUcILme4tbObBNBFVYebTlRW6ANvrPoKT9/uBJW1UhmwxKq/wfQClxPo' +
+  'IZS42tP31euZCOlxMQ/W+rXG6cTXjkp8zkTVAf+776URvkoPGx3DptR0yH4B5GQ6AnDeBPkD//+VOXEDJ2YxnZxrMyS7Nmu8TAJfIrchntXT1GxpxY42Q3he+E/LTLaumzSYcw2k' +
+  'QbscyB08tkkyLEcXR1/k84BhBy7MfZ47v+ja/lDcmrd2cn/QoXZY3rcOvhpQ2E3bNJEae+azYiCaTPpRpqBusfR9HhzbGdwj89NRlqTicdMKUCIcyGR9OQpTjAy2PJrLi3Rb5xZZ' +
+  'pm5gIVuMSQ=='
+
 function deviceInputs({ idScope, groupKey, dps }: HttpSubject): Buffer[] {
   const path = `/${idScope}/registrations/fuzz-1`
   const headers = {
@@ -36,10 +43,13 @@ function deviceInputs({ idScope, groupKey, dps }: HttpSubject): Buffer[] {
     Accept: 'application/json',
     ...JSON_TYPE,
   }
-  const body = { registrationId: 'fuzz-1', payload: { a: [1, { b: null }] }, tpm: undefined }
+  const body = { registrationId: 'fuzz-1', payload: { a: [1, { b: null }] } }
+  const tpm = { endorsementKey: TPM_KEY, storageRootKey: TPM_KEY }
+  const { Authorization: _, ...unsigned } = headers
   return [
     request(`PUT ${path}/register?api-version=2021-06-01`, headers, body),
     request(`PUT ${path}/register?api-version=2019-03-31`, headers, ''),
+    request(`PUT /${idScope}/registrations/fuzz-e1/register?api-version=2021-06-01`, unsigned, { tpm }),
     request(`GET ${path}/operations/5.fuzz.0a1b?api-version=2021-06-01`, headers),
     request(`POST ${path}?api-version=2021-06-01`, headers, body),
   ]
@@ -61,6 +71,7 @@ function enrollmentInputs({ dps, certificate }: HttpSubject): Buffer[] {
     optionalDeviceInformation: { note: 'x' },
   }
   const x509 = { type: 'x509', x509: { clientCertificates: { primary: { certificate } } } }
+  const tpm = { type: 'tpm', tpm: { endorsementKey: TPM_KEY } }
   const group = { ...enrollment, enrollmentGroupId: 'fuzz-g1', registrationId: undefined, deviceId: undefined }
   return [
     request(`PUT /enrollments/fuzz-e1?${version}`, headers, enrollment),
@@ -68,6 +79,11 @@ function enrollmentInputs({ dps, certificate }: HttpSubject): Buffer[] {
       `PUT /enrollments/fuzz-e1?${version}`,
       { ...headers, 'If-Match': '"AAAA"' },
       { ...enrollment, attestation: x509 },
+    ),
+    request(
+      `PUT /enrollments/fuzz-e1?${version}`,
+      { ...headers, 'If-Match': '*' },
+      { ...enrollment, attestation: tpm },
     ),
     request(`PUT /enrollmentGroups/fuzz-g1?${version}`, headers, group),
     request(`GET /enrollments/fuzz-e1?${version}`, headers),

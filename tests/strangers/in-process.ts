@@ -34,7 +34,7 @@ export async function startInProcess(): Promise<InProcess> {
   })
   const bus = createInProcessBus()
   const needs = { ...stores, clock: systemClock, random: systemRandom, log, bus, config }
-  const rooms = wireRooms(needs, () => 443)
+  const rooms = wireRooms({ ...needs, managementPort: Promise.resolve(0) }, () => 443)
   await rooms.hub.start()
   const addresses = await prepareInstances(rooms.control, config, { https: 443, mqtts: 8883, management: 0 })
   const { http, mqtt } = await deviceEndpoints(needs, rooms)

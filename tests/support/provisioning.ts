@@ -32,6 +32,7 @@ export interface ProvisioningRoom {
   readonly provisioning: Provisioning
   readonly service: ProvisioningService
   readonly hubs: Map<string, FakeHub>
+  readonly webhook: FakeWebhook
   /** Another node on the same store, as after a crash of the first: nothing is shared but what was committed. */
   again(settings?: Partial<ProvisioningSettings>, store?: Store): Provisioning
   /** The service as it stands now. */
@@ -65,13 +66,21 @@ export async function provisioningRoom(options: RoomOptions = {}): Promise<Provi
   const clock = new TestClock()
   const needs = { store, clock, random: seededRandom(7), log: silentLog, bus: createInProcessBus() }
   const control = createControl(needs)
+  const webhook = new FakeWebhook()
   const hubs = new Map([HUB_A, HUB_B].map((host) => [host, new FakeHub()]))
   await putService(control, linked, allocationPolicy)
   const current = async (): Promise<ProvisioningService> => (await control.provisioningServices.get('dps'))!
   const again = (settings: Partial<ProvisioningSettings> = {}, its: Store = store): Provisioning =>
-    createProvisioning({ ...needs, store: its, control, linkedHubs: (host) => hubs.get(host), settings })
+    createProvisioning({
+      ...needs,
+      store: its,
+      control,
+      linkedHubs: (host) => hubs.get(host),
+      postWebhook: webhook.post,
+      settings,
+    })
   const provisioning = again(options.settings, through(store))
-  return { store, clock, control, provisioning, service: await current(), hubs, again, current }
+  return { store, clock, control, provisioning, service: await current(), hubs, webhook, again, current }
 }
 
 /** The service `dps` with these hubs linked. */
@@ -82,6 +91,21 @@ export async function putService(control: Control, linked: readonly string[], al
   await control.provisioningServices
     .put(caller, 'dps', { iotHubs, allocationPolicy }, { kind: 'absent' })
     .catch(() => control.provisioningServices.put(caller, 'dps', { iotHubs, allocationPolicy }, { kind: 'any' }))
+}
+
+/** A webhook that answers as told and keeps what it was asked. */
+export class FakeWebhook {
+  readonly asked: { readonly url: string; readonly body: Record<string, unknown> }[] = []
+  /** What it answers with, in turn; the last one again and again. An error is thrown. */
+  answers: (object | number | Error)[] = []
+
+  readonly post = async (url: URL, body: string): Promise<{ status: number; body: Uint8Array }> => {
+    this.asked.push({ url: url.href, body: JSON.parse(body) as Record<string, unknown> })
+    const answer = this.answers.length > 1 ? this.answers.shift() : this.answers[0]
+    if (answer instanceof Error) throw answer
+    if (typeof answer === 'number') return { status: answer, body: Buffer.from('no') }
+    return { status: 200, body: Buffer.from(JSON.stringify(answer)) }
+  }
 }
 
 /** A hub in memory that does what the port says, and fails or waits when told. */

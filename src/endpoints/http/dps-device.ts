@@ -1,7 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type Claim, parseRegisterBody } from '../../provisioning/provisioning.ts'
+import { AuthorizationRequired, type Claim, parseRegisterBody } from '../../provisioning/provisioning.ts'
 import { sourceOf } from '../../wire/unproved.ts'
 import { apiVersionOf, asDps, type DpsFaceNeeds, dpsRoute, jsonBody, segment } from './dps-request.ts'
+import { renderDpsError } from './render.ts'
 import { headerOf, peerOfRequest, type Routes } from './server.ts'
 
 /** Who the device is by the path, and what it shows: a token, else the certificates of its connection (dps.md 1.7). */
@@ -29,7 +30,10 @@ export const dpsDevice = (needs: DpsFaceNeeds): Routes => {
     reply.code(202).header('Retry-After', String(registrations.retryAfterSeconds))
 
   return (app) => {
-    asDps(app, needs)
+    const renderError = renderDpsError(needs)
+    asDps(app, needs, (thrown, request, reply) =>
+      thrown instanceof AuthorizationRequired ? renderChallenge(thrown, reply) : renderError(thrown, request, reply),
+    )
     const registration = '/:idScope/registrations/:registrationId'
 
     // Rust takes nothing but 202 here, and every client polls anyway (dps.md 1.10).
@@ -57,6 +61,16 @@ export const dpsDevice = (needs: DpsFaceNeeds): Routes => {
     })
   }
 }
+
+/**
+ * What a TPM has to unwrap and sign with (dps.md 4.1): C needs `keyName` to be a text and no `status`, Rust takes 401
+ * alone and no second spelling of an error's members.
+ */
+const renderChallenge = ({ message, authenticationKey, keyName }: AuthorizationRequired, reply: FastifyReply) =>
+  reply
+    .code(401)
+    .header('content-type', 'application/json; charset=utf-8')
+    .send({ message, authenticationKey, keyName })
 
 /** What the real service sends; no client reads it (dps.md 1.4). */
 const locationOf = (request: FastifyRequest, { idScope, registrationId }: Claim): string =>

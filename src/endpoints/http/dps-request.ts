@@ -14,7 +14,7 @@ import {
   type ProvisioningService,
 } from '../../control/control.ts'
 import { type Provisioning, requireApiVersion } from '../../provisioning/provisioning.ts'
-import { renderDpsError } from './render.ts'
+import { type Render, renderDpsError } from './render.ts'
 import { bodyOf, headerOf, peerOfRequest, queryOf } from './server.ts'
 
 /** What the three DPS faces share: how a request is read and what every answer carries (dps.md 1.4, 6). */
@@ -30,8 +30,8 @@ export interface DpsFaceNeeds {
 export const dpsRoute: RouteShorthandOptions = { bodyLimit: limits.dpsBodyBytes }
 
 /** Error bodies of dps.md 1.6, and the headers of the real service on every answer, errors included. */
-export function asDps(app: FastifyInstance, needs: DpsFaceNeeds): void {
-  app.setErrorHandler(renderDpsError(needs))
+export function asDps(app: FastifyInstance, needs: DpsFaceNeeds, render: Render = renderDpsError(needs)): void {
+  app.setErrorHandler(render)
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-ms-request-id', request.id)
     reply.header('Strict-Transport-Security', 'max-age=31536000; includeSubDomains')

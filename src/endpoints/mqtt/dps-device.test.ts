@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { symmetricKeys } from '../../../tests/support/enrollments.ts'
 import { caller, create, type ProvisioningRoom, provisioningRoom, until } from '../../../tests/support/provisioning.ts'
 import { dpsTokens } from '../../../tests/support/tokens.ts'
+import { tpmDouble } from '../../../tests/support/tpm-double.ts'
 import { bench } from '../../../tests/wire-engine/device.ts'
 import { ServiceError } from '../../base/errors.ts'
 import { limits } from '../../base/limits.ts'
@@ -225,6 +226,21 @@ test('a wrong key passes CONNECT and SUBSCRIBE, then is a 401 with 401000; the c
     body: { errorCode: 401000, message: 'Unauthorized' },
   })
   expect([provedTimes(), closed()]).toEqual([0, false])
+})
+
+test('a TPM has no way in: a 401 that tells it no key', async () => {
+  const { room, open, publish, answer } = await start()
+  const { endorsementKey, storageRootKey } = tpmDouble('ecc')
+  const tpm = { registrationId: 'dev-001', attestation: { type: 'tpm', tpm: { endorsementKey } } }
+  const { apiVersion } = create
+  const options = { ifMatch: { kind: 'any' }, apiVersion } as const
+  await room.provisioning.enrollments.put(caller, room.service, 'dev-001', tpm, options)
+  await open({ password: undefined })
+  publish(`${REGISTER}1`, JSON.stringify({ tpm: { endorsementKey, storageRootKey } }))
+  const { topic, body } = await answer()
+  expect(topic).toBe('$dps/registrations/res/401/?$rid=1')
+  expect(body).toMatchObject({ errorCode: 401000, message: 'Authorization required.' })
+  expect(body).not.toHaveProperty('authenticationKey')
 })
 
 test('no credential at all is a 401 with 401000', async () => {

@@ -77,7 +77,12 @@ async function start(world?: HubWorld) {
   const its = world ?? (await hubWorld({ bus: promptBus() }))
   await its.hub.registry.putDevice(operator, its.iotHub, 'd1', sasDevice(), absent)
   const needs = { ...its, random: seededRandom(2), log: silentLog }
-  const provisioning = createProvisioning({ ...needs, bus: createInProcessBus(), linkedHubs: () => undefined })
+  const provisioning = createProvisioning({
+    ...needs,
+    bus: createInProcessBus(),
+    linkedHubs: () => undefined,
+    postWebhook: () => Promise.reject(new Error('No webhook is called here.')),
+  })
   const endpoint = createMqttEndpoint({ ...needs, provisioning })
   const dial = (chain: readonly Buffer[] = []) => {
     const [ours, theirs] = duplexPair()

@@ -13,6 +13,7 @@ import { silentLog } from '../../base/log.ts'
 import { seededRandom } from '../../base/random.ts'
 import { createAuthority, issueDeviceCertificate } from '../../crypto/issuing.ts'
 import { createDeviceRegistrations } from '../registrations.ts'
+import { createTpmChallenges } from '../tpm-challenge.ts'
 import { createAttestation } from './attestation.ts'
 import type { Verdict } from './verdict.ts'
 
@@ -23,7 +24,9 @@ const reasons = ({ steps }: Verdict): string[] => steps.map(({ reason }) => reas
 test('what was looked at, in order', async () => {
   const room = await provisioningRoom()
   const { store, clock, control, service, provisioning } = room
-  const attest = createAttestation({ store, clock, control, clockSkewMs: 0 })
+  const random = seededRandom(1)
+  const challenges = createTpmChallenges({ store, clock, random })
+  const attest = createAttestation({ store, clock, control, random, challenges, clockSkewMs: 0 })
   const now = clock.now()
   const root = await createAuthority({ commonName: 'root', days: 9, keyType: 'ec', now })
   const middle = await createAuthority({ commonName: 'middle', days: 9, keyType: 'ec', now, issuer: root })

@@ -5,10 +5,11 @@ import type { Claim, RegisterBody } from '../claims.ts'
 import type { IndividualEnrollment } from '../enrollment-document.ts'
 import { createGroups, type GroupsNeeds } from './groups.ts'
 import { attestGroupKey, attestIndividualKey, type SymmetricKeyProof } from './symmetric-key.ts'
+import { attestTpm, challengeTpm, type TpmEnrollment, type TpmNeeds } from './tpm.ts'
 import { ENROLLMENT_NOT_FOUND, refused, type Step, UNAUTHORIZED, type Verdict } from './verdict.ts'
 import { attestGroupCertificate, attestIndividualCertificate } from './x509.ts'
 
-export interface AttestationNeeds extends GroupsNeeds {
+export interface AttestationNeeds extends GroupsNeeds, TpmNeeds {
   readonly clock: Clock
   readonly clockSkewMs: number
 }
@@ -45,13 +46,16 @@ export function createAttestation(needs: AttestationNeeds) {
     async function judge(): Promise<Verdict> {
       switch (claim.kind) {
         case 'none':
-          // A TPM device shows its endorsement key first, and no credential; nobody can be enrolled with one here.
-          if (known.body?.tpm !== undefined) return refused(ENROLLMENT_NOT_FOUND, [{ reason: 'tpm-not-enrolled' }])
-          return refused(UNAUTHORIZED, [{ reason: 'no-credential' }])
+          // A TPM device shows its endorsement key first, and no credential.
+          if (known.body?.tpm === undefined) return refused(UNAUTHORIZED, [{ reason: 'no-credential' }])
+          if (enrollment !== undefined && hasTpm(enrollment))
+            return challengeTpm(needs, claim, enrollment, known.body.tpm)
+          return refused(ENROLLMENT_NOT_FOUND, [{ reason: 'tpm-not-enrolled' }])
         case 'sas': {
           const proof = { ...proofOf(claim), idScope: claim.idScope, token: claim.token }
           if (enrollment === undefined)
             return attestGroupKey(proof, (await groups.byKey(service)).groups, known.likelyGroup)
+          if (hasTpm(enrollment)) return attestTpm(needs, proof, enrollment, known.body?.tpm)
           return hasKeys(enrollment) ? attestIndividualKey(proof, enrollment) : mismatch(enrollment, claim)
         }
         case 'x509': {
@@ -85,6 +89,8 @@ const hasKeys = (
   enrollment: IndividualEnrollment,
 ): enrollment is IndividualEnrollment & { attestation: SymmetricKeyAttestation } =>
   enrollment.attestation.type === 'symmetricKey'
+
+const hasTpm = (enrollment: IndividualEnrollment): enrollment is TpmEnrollment => enrollment.attestation.type === 'tpm'
 
 const hasCertificates = (
   enrollment: IndividualEnrollment,

@@ -9,6 +9,7 @@ import { printableText } from '../trace.ts'
 import type { SymmetricKeyGroup } from './groups.ts'
 import { admitted, refused, type Step, UNAUTHORIZED, type Verdict } from './verdict.ts'
 
+/** A token that a device shows; TPM devices show one, too. */
 export interface SymmetricKeyProof {
   readonly idScope: string
   /** As the device wrote it. */
@@ -99,7 +100,7 @@ function groupKeyItself(token: SasToken, groups: readonly SymmetricKeyGroup[]): 
 }
 
 /** The token when it is for this device and in time; which key made it is not judged here. */
-function readToken(proof: SymmetricKeyProof, steps: Step[]): SasToken | undefined {
+export function readToken(proof: SymmetricKeyProof, steps: Step[]): SasToken | undefined {
   const token = parseSasToken(proof.token)
   if (token === undefined) {
     steps.push({ reason: 'token-malformed' })

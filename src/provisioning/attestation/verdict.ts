@@ -32,6 +32,8 @@ export interface Admission {
 export interface Refusal {
   readonly code: Code
   readonly message: string
+  /** TPM: what the device has to sign with, wrapped for it alone, base64. */
+  readonly authenticationKey?: string
 }
 
 export type Verdict = {
