@@ -162,6 +162,22 @@ test('what another node finishes says that its beginning is not known', async ()
   await after.registrations.stop()
 })
 
+test('what a webhook decided, and that it failed; never the query of its address', async () => {
+  const room = await provisioningRoom()
+  const webhookUrl = 'https://functions.example/allocate?code=the-function-key'
+  const custom = { allocationPolicy: 'custom', customAllocationDefinition: { webhookUrl, apiVersion: '2019-03-31' } }
+  for (const id of ['dev', 'other']) await enroll(room, id, custom)
+  room.webhook.answers = [{ iotHubHostName: 'hub-a.example' }, { iotHubHostName: 'no-hub.example' }]
+  await registered(room.provisioning, keyClaim(room, 'dev', KEY))
+  await registered(room.provisioning, keyClaim(room, 'other', KEY))
+  const [chosen] = await find(room, room.provisioning, { registrationId: 'dev' })
+  const words = chosen?.steps.map(({ reason }) => reason)
+  expect(words?.slice(3)).toEqual(['webhook-asked', 'webhook-answered', 'hub-chosen', 'hub-answered'])
+  const [failed] = await find(room, room.provisioning, { registrationId: 'other' })
+  expect(failed).toMatchObject({ outcome: 'failed', reason: 'webhook-failed', errorCode: 400208 })
+  expect(JSON.stringify([chosen, failed])).not.toContain('the-function-key')
+})
+
 test('a trace is small', async () => {
   const room = await provisioningRoom()
   await enroll(room, 'dev')

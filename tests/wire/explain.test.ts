@@ -13,6 +13,7 @@ import type { RawAnswer } from '../support/raw-https.ts'
 import { connectMqtt, rawConnect, rawPublish, rawSubscribe, readMessage } from '../support/raw-mqtt.ts'
 import { type Enrolling, enrolling } from '../support/service-client.ts'
 import { derivedKey, sasToken, unixNow } from '../support/tokens.ts'
+import { type TpmDouble, tpmDouble } from '../support/tpm-double.ts'
 
 // Why was my device refused? Every refusal is explained on one screen that names cause and remedy, no screen holds a
 // secret, and what the device is told stays as Azure says it (users-and-lessons.md 1, #3; dps.md 1.6, 8.1 to 8.3).
@@ -247,7 +248,7 @@ const steady = (text: string): string =>
     .replaceAll(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/g, '<time> UTC')
     .replaceAll(/\b[0-9A-F]{64}\b/g, '<SHA-256>')
     .replaceAll(/\b[0-9A-F]{40}\b/g, '<SHA-1>')
-    .replaceAll(/\bfingerprint: [0-9a-f]{12}\b/g, 'fingerprint: <fingerprint>')
+    .replaceAll(/\b(fingerprint|expected|found): [0-9a-f]{12}\b/g, '$1: <fingerprint>')
     .replaceAll(/127\.0\.0\.1:\d+/g, '127.0.0.1:<port>')
 
 function expectGolden(name: string, screen: string): void {
@@ -363,6 +364,27 @@ test.each([
   const { value } = JSON.parse(out) as { value: object[] }
   expect(value).toHaveLength(1)
   expect(value[0]).toMatchObject({ transport, source: address, registrationId: id, reason: 'signature-mismatch' })
+})
+
+test('a TPM that is not the enrolled one, and one that was challenged', async () => {
+  const [mine, other] = [tpmDouble(), tpmDouble()]
+  const attestation = { type: 'tpm', tpm: { endorsementKey: mine.endorsementKey } }
+  await dps.enroll('chip', { attestation })
+  const showing = ({ endorsementKey, storageRootKey }: TpmDouble) =>
+    device.register({
+      registrationId: 'chip',
+      body: JSON.stringify({ registrationId: 'chip', tpm: { endorsementKey, storageRootKey } }),
+    })
+  for (const each of [mine, other]) {
+    secret(each.endorsementKey)
+    secret(each.storageRootKey)
+  }
+  const challenged = await showing(mine)
+  const { authenticationKey } = challenged.json() as { authenticationKey: string }
+  secret(authenticationKey)
+  expect((await explain('--registration-id', 'chip')).out).toContain('  Reason       challenged\n')
+  expect((await showing(other)).status).toBe(401)
+  await expectExplained('another-tpm', 'chip', 'endorsement-key-mismatch', 'refused')
 })
 
 test('a request that is none, and a poll with another key', async () => {
