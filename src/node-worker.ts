@@ -61,6 +61,8 @@ export function serveAsWorker(): void {
       return
     }
     const ended = running?.then((stop) => stop()) ?? Promise.resolve()
-    ended.catch(() => {}).finally(() => process.exit())
+    ended
+      .catch((cause: unknown) => createLog('error').error({ cause }, 'a worker thread did not stop cleanly'))
+      .finally(() => process.exit())
   })
 }

@@ -1,6 +1,6 @@
+import { version } from './base/version.ts'
 import { type DataFolder, writeSecret } from './data-folder.ts'
 import type { Addresses } from './instances.ts'
-import { version } from './version.ts'
 
 /** The contract of `--ready-file` (ARCHITECTURE.md); a member is absent until its face exists. Scripts rely on it. */
 export interface ReadyFile {

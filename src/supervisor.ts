@@ -132,7 +132,7 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
     },
     stop: async () => {
       stopping = true
-      await Promise.all([...running.values()].map(stopThread))
+      await Promise.all([...running.values()].map((worker) => stopThread(worker, clock)))
     },
   }
 }
@@ -165,8 +165,13 @@ function sendParts(worker: Worker, index: number, config: Config, ports: DeviceP
   worker.postMessage(data, transferList)
 }
 
-async function stopThread(worker: Worker): Promise<void> {
+/** A thread that does not end by itself in time is ended: `muster up` must not hang on its way out. */
+async function stopThread(worker: Worker, clock: Clock): Promise<void> {
   const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+  const late = Promise.withResolvers<void>()
+  const timer = clock.after(limits.threadStopMs, late.resolve)
   tell(worker, 'stop')
-  await ended
+  await Promise.race([ended, late.promise])
+  timer.cancel()
+  await worker.terminate()
 }

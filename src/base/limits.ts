@@ -253,6 +253,8 @@ export const limits = {
   // --- threads
   /** A dead worker thread is replaced after. */
   threadRestartMs: 100,
+  /** A worker thread that was told to stop is ended after. */
+  threadStopMs: 20_000,
 
   /** Connections of the management API at once. */
   managementConnections: 64,

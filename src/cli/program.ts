@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError, type Option } from 'commander'
 import { redactText } from '../base/log.ts'
+import { version } from '../base/version.ts'
 import { certsCommand } from './certs.ts'
 import { demoCommand } from './demo.ts'
 import { deriveKeyCommand } from './derive-key.ts'
@@ -42,7 +42,7 @@ export async function run(argv: readonly string[], environment: Environment): Pr
 function createProgram(environment: Environment): Command {
   const program = new Command('muster')
     .description('A self-hosted provisioning service and IoT hub that unmodified Azure IoT clients talk to.')
-    .version(versionOfPackage(), '-V, --version', 'print the version')
+    .version(version, '-V, --version', 'print the version')
     .helpCommand('help [command]', 'explain a command')
     .showHelpAfterError('(--help explains the options)')
     .exitOverride()
@@ -76,11 +76,4 @@ function complain(error: unknown, { stderr }: Environment): number {
   const message = error instanceof Error ? error.message : String(error)
   stderr.write(`muster: ${redactText(message)}\n`)
   return error instanceof CommandError ? error.exitCode : exitCodes.refused
-}
-
-function versionOfPackage(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-    version: string
-  }
-  return version
 }
