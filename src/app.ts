@@ -13,6 +13,7 @@ import { openDataFolder } from './data-folder.ts'
 import { management } from './endpoints/http/management.ts'
 import { managementAttempts } from './endpoints/http/management-attempts.ts'
 import { managementEvents } from './endpoints/http/management-events.ts'
+import { managementImports } from './endpoints/http/management-imports.ts'
 import { createHttpEndpoint } from './endpoints/http/server.ts'
 import { hubSchema } from './hub/hub.ts'
 import { type Addresses, type DevicePorts, prepareInstances } from './instances.ts'
@@ -141,6 +142,7 @@ export async function startManagement(needs: NodeNeeds & { readonly token: strin
     management({ ...needs, control, token, hosts }),
     managementEvents({ ...needs, control, hub, token, hosts }),
     managementAttempts({ ...needs, control, provisioning, token, hosts }),
+    managementImports({ ...needs, control, hub, provisioning, token, hosts }),
   ])
   const server = createServer((socket) => http.serve(socket))
   server.maxConnections = limits.managementConnections

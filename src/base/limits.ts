@@ -78,6 +78,30 @@ export const limits = {
   deviceList: 1_000,
   deviceBulk: 100,
 
+  // --- bulk imports (control/imports)
+  /** Lines of one request; and bytes, which lines of ordinary size stay far below. */
+  importBatchLines: 1_000,
+  importBatchBytes: 4 * 1024 * 1024,
+  /** One line: a device with tags and both property sections at their largest, metadata included. */
+  importLineBytes: 512 * 1024,
+  /** Lines, and bytes of them, that share one commit at most. */
+  importChunkLines: 500,
+  importChunkBytes: 1024 * 1024,
+  /** Lines that are read before other requests get a turn. */
+  importReadLines: 100,
+  /** Requests of one import that wait for the lines before theirs, and how long. */
+  importWaiting: 8,
+  importTurnMs: 10_000,
+  /** Lines put off that one request judges again. */
+  importLaterLines: 500,
+  /** Characters of one message of a report. */
+  importMessageLength: 600,
+  /** Entries of the failures' log that one answer brings. */
+  importFailurePage: 20,
+  /** Unfinished imports of one hub or provisioning service, and how long one that nobody goes on with is kept. */
+  imports: 100,
+  importKeptMs: 30 * 24 * 60 * 60 * 1000,
+
   // --- instances (dps.md 8.6, hub-service.md 1.1)
   enrollmentGroups: 200,
   caCertificates: 25,

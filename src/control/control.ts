@@ -6,6 +6,7 @@ import { type Authorize, createAuthorize } from './authorize.ts'
 import { type Certificates, createCertificates } from './ca-certificates.ts'
 import type { Owner } from './documents.ts'
 import { createHubInstances, createHubs, type Hubs } from './hubs.ts'
+import { createImports, type Imports } from './imports.ts'
 import {
   createProvisioningServices,
   createServiceInstances,
@@ -17,6 +18,8 @@ export { type Authorize, dpsRefusals, hubRefusals, type Refusals } from './autho
 export type { CaCertificate, CertificateInput, Certificates, TrustedCertificates } from './ca-certificates.ts'
 export { type AllocationPolicy, controlSchema, type LinkedHubEntry, type Owner, type Sku } from './documents.ts'
 export { type Hubs, hubNameRule, type IotHub, type IotHubInput, isHubName } from './hubs.ts'
+export type { Judgement, Line, LineFailure, LineRules } from './import-lines.ts'
+export type { ImportState, Imports, ImportTarget } from './imports.ts'
 export type { InstanceRoom } from './instance-room.ts'
 export { type HubConnection, type LinkedHubInput, linkConnection, maskedConnectionString } from './linked-hubs.ts'
 export {
@@ -54,6 +57,7 @@ export interface Control {
   readonly provisioningServices: ProvisioningServices
   readonly hubs: Hubs
   readonly certificates: Certificates
+  readonly imports: Imports
   readonly authorize: Authorize
 }
 
@@ -78,6 +82,7 @@ export function createControl(needs: ControlNeeds): Control {
     }),
     hubs: createHubs({ random, clock, instances: hubs, hostNames }),
     certificates: createCertificates({ store, clock, random, log, presenceOf }),
+    imports: createImports({ store, clock }),
     authorize: createAuthorize(clock),
   }
 }

@@ -69,6 +69,34 @@ export interface CertificateDocument {
   readonly updatedAt: number
 }
 
+/** A bulk import under way (`imports.ts`); deleted when it is finished. */
+export interface ImportDocument {
+  readonly kind: string
+  readonly mode: string
+  /** Version of the presence of the instance that it belongs to. */
+  readonly presence: number
+  readonly createdAt: number
+  readonly updatedAt: number
+  /** Lines that are done. */
+  readonly cursor: number
+  readonly succeeded: number
+  readonly failed: number
+  /** Their log: where this import's entries begin, and how many there are. */
+  readonly failures: { readonly base: number; readonly entries: number }
+  /** Log of the lines that were put off: those from `next` to `entries` wait, the round under way ends at `end`. */
+  readonly later: {
+    readonly base: number
+    readonly entries: number
+    readonly next: number
+    readonly end: number
+    readonly rounds: number
+    /** Lines that succeeded in this round. */
+    readonly gained: number
+    /** What is still missing will not come: it is the last round. */
+    readonly last: boolean
+  }
+}
+
 export const provisioningServices = collection<ProvisioningServiceDocument>('provisioningServices')
 export const iotHubs = collection<IotHubDocument>('iotHubs')
 /** Id: `dps/name/certificate`. */
@@ -87,7 +115,10 @@ export const epochs = collection<{ readonly changedAt: number }>('controlEpochs'
  */
 export const presences = collection<{ readonly since: number }>('controlPresences')
 
+/** Id: `hub/name/import`. */
+export const imports = collection<ImportDocument>('imports')
+
 export const controlSchema: Schema = {
-  collections: [provisioningServices, iotHubs, certificates, epochs, presences],
+  collections: [provisioningServices, iotHubs, certificates, epochs, presences, imports],
   queues: [],
 }

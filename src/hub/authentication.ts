@@ -34,6 +34,15 @@ export function parseAuthentication(body: Fields, random: Random, none: 'modules
   }
 }
 
+/** Whether a document leaves it to the hub to make keys: no `authentication`, or symmetric keys that are empty. */
+export function namesNoKeys(body: Fields): boolean {
+  const fields = body.fields('authentication')
+  if (fields === undefined) return true
+  if ((fields.oneOf('type', TYPES) ?? 'sas') !== 'sas' || readThumbprints(fields) !== undefined) return false
+  const keys = fields.fields('symmetricKey')
+  return !keys?.string('primaryKey') && !keys?.string('secondaryKey')
+}
+
 export const generatedKeys = (random: Random): Authentication => ({
   type: 'sas',
   primaryKey: generateKey(random, GENERATED_KEY_BYTES),

@@ -11,7 +11,7 @@ import type { ModuleRegistry } from './module-registry.ts'
 import { moduleInput } from './modules.ts'
 import type { DeviceRegistry } from './registry.ts'
 
-const IMPORT_MODES = [
+export const IMPORT_MODES = [
   'create',
   'createOrUpdate',
   'createOrUpdateIfMatchETag',
@@ -22,7 +22,7 @@ const IMPORT_MODES = [
   'updateTwin',
   'updateTwinIfMatchETag',
 ] as const
-type ImportMode = (typeof IMPORT_MODES)[number]
+export type ImportMode = (typeof IMPORT_MODES)[number]
 
 export interface BulkError {
   readonly deviceId: string

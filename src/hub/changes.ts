@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import type { Bus } from '../bus/bus.ts'
-import type { Commit, CommitResult, Store } from '../store/store.ts'
+import type { Append, Commit, CommitResult, Store } from '../store/store.ts'
 import type { IdentityKey } from './records.ts'
 
 /**
@@ -19,16 +19,24 @@ export interface Change extends IdentityKey {
 export interface Changes {
   /** Commits `change` with one entry for each of `changed`; after it the other nodes get a hint. */
   commit(change: Commit, changed: readonly Change[]): Promise<CommitResult>
+  /** For a commit of somebody else's: the entries, and the hint after it. */
+  entries(changed: readonly Change[]): readonly Append[]
+  announce(): void
 }
 
 export function createChanges({ store, bus, clock }: { store: Store; bus: Bus; clock: Clock }): Changes {
+  const entries: Changes['entries'] = (changed) => {
+    const time = clock.now()
+    return changed.map((each) => ({ log: CHANGES_LOG, time, value: encodeChange(each) }))
+  }
+  const announce = (): void => bus.publish(CHANGES_HINT, {})
   return {
+    entries,
+    announce,
     async commit(change, changed) {
       if (changed.length === 0) return store.commit(change)
-      const time = clock.now()
-      const append = changed.map((each) => ({ log: CHANGES_LOG, time, value: encodeChange(each) }))
-      const result = await store.commit({ ...change, append: [...(change.append ?? []), ...append] })
-      if (result.ok) bus.publish(CHANGES_HINT, {})
+      const result = await store.commit({ ...change, append: [...(change.append ?? []), ...entries(changed)] })
+      if (result.ok) announce()
       return result
     },
   }

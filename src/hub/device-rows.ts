@@ -1,10 +1,11 @@
 import type { IotHub } from '../control/control.ts'
 import { SYSTEM_MODULES } from '../documents/identity-ids.ts'
 import { freshTwin, type TwinContent } from '../documents/twin-record.ts'
-import type { Commit, Expectation, Put } from '../store/store.ts'
+import type { Commit, Expectation, Key, Put } from '../store/store.ts'
 import {
   type DeviceRecord,
   devices,
+  directory,
   keyOf,
   type ModuleList,
   type ModuleRecord,
@@ -99,4 +100,19 @@ export function newModuleRows(
       { collection: moduleLists, id: listId, value },
     ],
   }
+}
+
+/** What goes with a device: its modules, the twins of all, their places in the session directory. */
+export function removedDeviceKeys(hub: IotHub, deviceId: string, list: StoredList): readonly Key[] {
+  const id = keyOf(hub.name, { deviceId })
+  const moduleIds = (list?.value.modules ?? []).map((moduleId) => keyOf(hub.name, { deviceId, moduleId }))
+  return [
+    { in: devices, id },
+    ...(list === undefined ? [] : [{ in: moduleLists, id }]),
+    ...[id, ...moduleIds].flatMap((each): Key[] => [
+      { in: twins, id: each },
+      { in: directory, id: each },
+    ]),
+    ...moduleIds.map((each) => ({ in: modules, id: each })),
+  ]
 }

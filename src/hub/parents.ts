@@ -18,7 +18,7 @@ const NO_PARENTS: Parents = { parentScopes: undefined, expect: [] }
  * for none; an Edge device names it in `parentScopes`, its own `deviceScope` is the hub's to give.
  */
 export async function findParents(
-  store: Store,
+  store: Pick<Store, 'get'>,
   hub: string,
   deviceId: string,
   iotEdge: boolean,
@@ -37,7 +37,7 @@ export async function findParents(
 
 /** Follows the parents up to the top: each must be an Edge device of this hub, at most five, never the device itself. */
 async function climb(
-  store: Store,
+  store: Pick<Store, 'get'>,
   hub: string,
   deviceId: string,
   iotEdge: boolean,

@@ -7,10 +7,10 @@ import type { Random } from '../base/random.ts'
 import type { Caller, IotHub } from '../control/control.ts'
 import { isIdentityId } from '../documents/identity-ids.ts'
 import type { TwinContent } from '../documents/twin-record.ts'
-import type { Key, Store, Stored } from '../store/store.ts'
+import type { Store, Stored } from '../store/store.ts'
 import { sameAuthentication } from './authentication.ts'
 import type { Changes } from './changes.ts'
-import { newDeviceRows, systemModuleRows, together } from './device-rows.ts'
+import { newDeviceRows, removedDeviceKeys, systemModuleRows, together } from './device-rows.ts'
 import {
   type DeviceDocument,
   type DeviceInput,
@@ -21,7 +21,7 @@ import {
   requireId,
 } from './devices.ts'
 import { findParents } from './parents.ts'
-import { type DeviceRecord, devices, directory, keyOf, moduleLists, modules, twins } from './records.ts'
+import { type DeviceRecord, devices, keyOf, moduleLists } from './records.ts'
 import { NEVER_CONNECTED, type SessionDirectory } from './session-directory.ts'
 import { type Judged, settle } from './settle.ts'
 
@@ -131,22 +131,13 @@ export function createDeviceRegistry(needs: RegistryNeeds): DeviceRegistry {
       const stored = await find(hub, deviceId)
       requireMatch(ifMatch, identityEtag(stored.version))
       const list = await store.get(moduleLists, stored.id)
-      const moduleIds = (list?.value.modules ?? []).map((moduleId) => keyOf(hub.name, { deviceId, moduleId }))
       return {
         change: {
           expect: [
             { in: devices, id: stored.id, version: stored.version },
             { in: moduleLists, id: stored.id, version: list?.version ?? 0 },
           ],
-          delete: [
-            { in: devices, id: stored.id },
-            ...(list === undefined ? [] : [{ in: moduleLists, id: stored.id }]),
-            ...[stored.id, ...moduleIds].flatMap((id): Key[] => [
-              { in: twins, id },
-              { in: directory, id },
-            ]),
-            ...moduleIds.map((id) => ({ in: modules, id })),
-          ],
+          delete: removedDeviceKeys(hub, deviceId, list),
         },
         changed: [{ hub: hub.name, deviceId, why: 'deleted' }],
         answer: () => undefined,
@@ -216,7 +207,7 @@ export function createDeviceRegistry(needs: RegistryNeeds): DeviceRegistry {
 const PROVISIONING: Caller = { kind: 'management', name: 'provisioning' }
 
 /** The record that `input` makes of a new device (`old` undefined) or an existing one. */
-function deviceRecord(
+export function deviceRecord(
   hub: IotHub,
   old: DeviceRecord | undefined,
   input: DeviceInput & { readonly iotEdge: boolean },
@@ -240,7 +231,7 @@ function deviceRecord(
 }
 
 /** Why live sessions of the device have to be looked at again. */
-function reasonToLook(old: DeviceRecord, now: DeviceRecord): 'status' | 'credentials' | undefined {
+export function reasonToLook(old: DeviceRecord, now: DeviceRecord): 'status' | 'credentials' | undefined {
   if (old.status !== now.status) return 'status'
   return old.keyed === now.keyed ? undefined : 'credentials'
 }

@@ -41,8 +41,8 @@ export interface Slots<T> {
 }
 
 export interface StoredCertificate {
-  /** Base64 of the DER. */
-  readonly certificate: string
+  /** Base64 of the DER; absent where only its `info` is known: devices are compared by thumbprint. */
+  readonly certificate?: string
   readonly info: CertificateInfo
 }
 
@@ -59,6 +59,7 @@ export interface AttestationContext {
   /** What the enrollment has now; undefined when it is being created. */
   readonly stored: Attestation | undefined
   readonly random: Random
+  readonly byThumbprint: boolean
 }
 
 /**
@@ -157,7 +158,7 @@ function parseX509(attestation: Fields, context: AttestationContext): X509Attest
   const slots = x509.required(kind, x509.fields(kind))
   const stored = context.stored?.type === 'x509' ? context.stored.x509 : undefined
   if (kind === 'caReferences') return { type: 'x509', x509: { caReferences: parseReferences(slots) } }
-  return { type: 'x509', x509: { [kind]: parseCertificates(slots, stored?.[kind]) } }
+  return { type: 'x509', x509: { [kind]: parseCertificates(slots, stored?.[kind], context.byThumbprint) } }
 }
 
 function parseReferences(slots: Fields): Slots<string> {
@@ -169,12 +170,19 @@ function parseReferences(slots: Fields): Slots<string> {
   })
 }
 
-function parseCertificates(slots: Fields, stored: Slots<StoredCertificate> | undefined): Slots<StoredCertificate> {
+function parseCertificates(
+  slots: Fields,
+  stored: Slots<StoredCertificate> | undefined,
+  byThumbprint: boolean,
+): Slots<StoredCertificate> {
   return parseSlots(slots, (slot) => {
     const entry = slots.fields(slot)
     if (entry === undefined) return undefined
     const text = entry.string('certificate')
-    return text === undefined || text === '' ? keptCertificate(entry, stored?.[slot]) : readCertificate(entry, text)
+    if (text !== undefined && text !== '') return readCertificate(entry, text)
+    const info = byThumbprint ? entry.fields('info') : undefined
+    if (info === undefined || names(info, stored?.[slot])) return keptCertificate(entry, stored?.[slot])
+    return { info: readInfo(info) }
   })
 }
 
@@ -201,16 +209,51 @@ function readable(entry: Fields, text: string) {
   return entry.fail('certificate', 'a certificate', 'none')
 }
 
+/** Whether the `info` is that of the stored certificate. */
+function names(info: Fields | undefined, stored: StoredCertificate | undefined): boolean {
+  const named = info?.string('sha256Thumbprint') ?? info?.string('sha1Thumbprint')
+  if (stored === undefined || named === undefined) return false
+  return [stored.info.sha256Thumbprint, stored.info.sha1Thumbprint].includes(named.toUpperCase())
+}
+
+const THUMBPRINTS = { sha1Thumbprint: /^[0-9A-F]{40}$/i, sha256Thumbprint: /^[0-9A-F]{64}$/i } as const
+
+/** `info` of a certificate that is nowhere else (dps.md 6.3): what is shown later is what was read. */
+function readInfo(info: Fields): CertificateInfo {
+  const text = (name: keyof CertificateInfo): string => {
+    const value = info.required(name, info.string(name))
+    if (value.length > limits.certificateBytes) info.fail(name, 'shorter', `${value.length} characters`)
+    return value
+  }
+  const thumbprint = (name: keyof typeof THUMBPRINTS): string => {
+    const value = text(name)
+    if (!THUMBPRINTS[name].test(value)) info.fail(name, 'a thumbprint in hexadecimal digits', 'something else')
+    return value.toUpperCase()
+  }
+  const time = (name: 'notBeforeUtc' | 'notAfterUtc'): string => {
+    if (Number.isNaN(Date.parse(text(name)))) info.fail(name, 'a time', 'something else')
+    return text(name)
+  }
+  return {
+    subjectName: text('subjectName'),
+    sha1Thumbprint: thumbprint('sha1Thumbprint'),
+    sha256Thumbprint: thumbprint('sha256Thumbprint'),
+    issuerName: text('issuerName'),
+    notBeforeUtc: time('notBeforeUtc'),
+    notAfterUtc: time('notAfterUtc'),
+    serialNumber: text('serialNumber'),
+    version: info.number('version') ?? 3,
+  }
+}
+
 /** The az CLI updates by GET, change, PUT: the certificate comes back as the `info` it was shown (dps.md 6.3). */
 function keptCertificate(entry: Fields, stored: StoredCertificate | undefined): StoredCertificate {
   const info = entry.fields('info')
-  const named = info?.string('sha256Thumbprint') ?? info?.string('sha1Thumbprint')
-  const known = stored === undefined ? [] : [stored.info.sha256Thumbprint, stored.info.sha1Thumbprint]
-  if (stored !== undefined && named !== undefined && known.includes(named.toUpperCase())) return stored
+  if (stored !== undefined && names(info, stored)) return stored
   return entry.fail(
     'certificate',
     'a certificate, or absent where info repeats the thumbprint of the stored one in this place',
-    named === undefined ? 'neither' : 'the info of another certificate',
+    info === undefined ? 'neither' : 'the info of another certificate',
   )
 }
 

@@ -69,6 +69,8 @@ export interface EnrollmentContext<T extends EnrollmentCommon> {
   /** Milliseconds since 1970. */
   readonly now: number
   readonly random: Random
+  /** A certificate may be given by its `info` alone, as another service shows it. */
+  readonly byThumbprint?: boolean
 }
 
 /** Reads the body of `PUT /enrollments/{id}`. Read-only members and unknown ones are left aside. */
@@ -121,7 +123,12 @@ function parseCommon(
   const attestation = fields.required('attestation', fields.fields('attestation'))
   const initialTwin = parseInitialTwin(fields)
   return {
-    attestation: parseAttestation(attestation, { kind, stored: stored?.attestation, random }),
+    attestation: parseAttestation(attestation, {
+      kind,
+      stored: stored?.attestation,
+      random,
+      byThumbprint: context.byThumbprint ?? false,
+    }),
     capabilities: { iotEdge: fields.fields('capabilities')?.boolean('iotEdge') ?? false },
     ...(initialTwin !== undefined && { initialTwin }),
     provisioningStatus: fields.oneOf('provisioningStatus', ['enabled', 'disabled']) ?? 'enabled',

@@ -4,13 +4,9 @@ import type { Control, ProvisioningService } from '../control/control.ts'
 import type { Commit } from '../store/store.ts'
 import { filled } from './attestation-document.ts'
 import { type EnrollmentGroup, parseEnrollmentGroup } from './enrollment-document.ts'
-import {
-  createEnrollmentRecords,
-  type EnrollmentKind,
-  type EnrollmentNeeds,
-  type Enrollments,
-} from './enrollment-records.ts'
+import { createEnrollmentRecords, type EnrollmentKind, type EnrollmentNeeds } from './enrollment-records.ts'
 import { prefixOf, shown } from './ids.ts'
+import { createEnrollmentImport, type ImportableEnrollments } from './import.ts'
 import { enrollmentGroups, groupEpochs } from './schema.ts'
 
 /**
@@ -19,7 +15,7 @@ import { enrollmentGroups, groupEpochs } from './schema.ts'
  */
 export function createEnrollmentGroups(
   needs: EnrollmentNeeds & { readonly control: Pick<Control, 'certificates'> },
-): Enrollments {
+): ImportableEnrollments {
   const { store, clock, control } = needs
   const epochPut = ({ idScope }: ProvisioningService): Commit => ({
     put: [{ collection: groupEpochs, id: idScope.toLowerCase(), value: { changedAt: clock.now() } }],
@@ -32,6 +28,7 @@ export function createEnrollmentGroups(
     taken: 409202,
     parse: parseEnrollmentGroup,
     removed: epochPut,
+    countsStored: true,
     shownWith: async (ids) => ids.map(() => ({})),
     written: async (service, document, isNew) => {
       await requireReferences(control, service, document)
@@ -48,7 +45,7 @@ export function createEnrollmentGroups(
       return { ...epochPut(service), expect: [{ in: groupEpochs, id, version: epoch?.version ?? 0 }] }
     },
   }
-  return createEnrollmentRecords(needs, kind)
+  return { ...createEnrollmentRecords(needs, kind), importRules: createEnrollmentImport(needs, kind) }
 }
 
 /** The named CA certificates must exist; that they are verified is asked at registration only (dps.md 6.6). */

@@ -68,6 +68,8 @@ export interface EnrollmentKind<T extends IndividualEnrollment | EnrollmentGroup
   written(service: ProvisioningService, document: T, isNew: boolean): Promise<Commit>
   /** What goes with a deleted one. */
   removed(service: ProvisioningService, id: string): Commit
+  /** `written` asks the store how many there are, so each must be committed before the next is judged. */
+  readonly countsStored?: boolean
   /** Members that are shown but not stored here, in the order of `ids` (store ids). */
   shownWith(ids: readonly string[], apiVersion: string): Promise<readonly JsonObject[]>
 }
@@ -84,7 +86,7 @@ export function createEnrollmentRecords<T extends IndividualEnrollment | Enrollm
     return (await store.get(collection, storeId(service.idScope, id))) ?? notFound(id)
   }
   const notFound = (id: string): never => {
-    throw new ServiceError(kind.absent, `There is no ${idName} ${shown(id)} in this provisioning service.`)
+    throw notEnrolled(kind, id)
   }
   const show = async (found: readonly Stored<T>[], apiVersion: string): Promise<JsonObject[]> => {
     const ids = found.map(({ id }) => id)
@@ -124,11 +126,7 @@ export function createEnrollmentRecords<T extends IndividualEnrollment | Enrollm
     function requireWritable(stored: Stored<T> | undefined, wanted: IfMatch): void {
       if (stored === undefined) {
         if (wanted.kind !== 'absent') notFound(id)
-      } else if (wanted.kind === 'absent')
-        throw new ServiceError(
-          kind.taken,
-          `${idName} ${shown(id)} already exists. Send If-Match with its etag, or *, to update it.`,
-        )
+      } else if (wanted.kind === 'absent') throw takenId(kind, id)
       else requireMatch(wanted, enrollmentEtag(stored.version))
     }
   }
@@ -206,6 +204,14 @@ export function createEnrollmentRecords<T extends IndividualEnrollment | Enrollm
       attestationDocument((await find(service, id)).value.attestation, 'full'),
   }
 }
+
+type Named = Pick<EnrollmentKind<IndividualEnrollment>, 'idName' | 'absent' | 'taken'>
+
+export const notEnrolled = ({ absent, idName }: Named, id: string): ServiceError =>
+  new ServiceError(absent, `There is no ${idName} ${shown(id)} in this provisioning service.`)
+
+export const takenId = ({ taken, idName }: Named, id: string): ServiceError =>
+  new ServiceError(taken, `${idName} ${shown(id)} already exists. Send If-Match with its etag, or *, to update it.`)
 
 /** Throws when the service itself is going away: nothing is made in it any more. */
 export function requirePresence({ name, presence }: ProvisioningService, conflicts: readonly Expectation[]): void {

@@ -1,12 +1,8 @@
 import type { JsonObject } from '../base/json.ts'
 import { compact } from '../base/json.ts'
 import { type IndividualEnrollment, parseIndividualEnrollment } from './enrollment-document.ts'
-import {
-  createEnrollmentRecords,
-  type EnrollmentKind,
-  type EnrollmentNeeds,
-  type Enrollments,
-} from './enrollment-records.ts'
+import { createEnrollmentRecords, type EnrollmentKind, type EnrollmentNeeds } from './enrollment-records.ts'
+import { createEnrollmentImport, type ImportableEnrollments } from './import.ts'
 import { serviceState } from './registration-record.ts'
 import { assignments, enrollments, registrations, traces } from './schema.ts'
 
@@ -14,7 +10,9 @@ import { assignments, enrollments, registrations, traces } from './schema.ts'
  * Individual enrollments (dps.md 6.2, 6.3). Deleting one takes its registration record along, which is a part of it
  * (`registrationState`); the device in the hub stays (8.5).
  */
-export function createEnrollments(needs: EnrollmentNeeds & { readonly hubName: (hub: string) => string }): Enrollments {
+export function createEnrollments(
+  needs: EnrollmentNeeds & { readonly hubName: (hub: string) => string },
+): ImportableEnrollments {
   const kind: EnrollmentKind<IndividualEnrollment> = {
     collection: enrollments,
     list: 'enrollments',
@@ -42,5 +40,5 @@ export function createEnrollments(needs: EnrollmentNeeds & { readonly hubName: (
       })
     },
   }
-  return createEnrollmentRecords(needs, kind)
+  return { ...createEnrollmentRecords(needs, kind), importRules: createEnrollmentImport(needs, kind) }
 }

@@ -11,9 +11,9 @@ import { createAssignmentWorker } from './assignment-worker.ts'
 import { type Attempts, createAttempts } from './attempts.ts'
 import { createAttestation } from './attestation/attestation.ts'
 import { createEnrollmentGroups } from './enrollment-groups.ts'
-import type { Enrollments } from './enrollment-records.ts'
 import { createEnrollments } from './enrollments.ts'
 import { prefixOf } from './ids.ts'
+import type { ImportableEnrollments } from './import.ts'
 import type { LinkedHubs } from './linked-hub.ts'
 import { createRegistrationRecords, type RegistrationRecords } from './registration-records.ts'
 import { createDeviceRegistrations, type DeviceRegistrations } from './registrations.ts'
@@ -47,8 +47,8 @@ export interface ProvisioningNeeds {
 
 /** Devices prove who they are and are given a hub; what the service and the devices see of it. */
 export interface Provisioning {
-  readonly enrollments: Enrollments
-  readonly enrollmentGroups: Enrollments
+  readonly enrollments: ImportableEnrollments
+  readonly enrollmentGroups: ImportableEnrollments
   readonly registrations: Registrations
   /** Why devices were refused, and how they came to their hubs. */
   readonly attempts: Pick<Attempts, 'find'>

@@ -30,7 +30,7 @@ export const guarded = (needs: ManagementGuard, face: Routes): Routes => {
   const admitted = bearerCheck(needs.token)
   return (app) => {
     app.addHook('onRoute', (route) => {
-      route.bodyLimit = limits.managementBodyBytes
+      route.bodyLimit ??= limits.managementBodyBytes
     })
     app.addHook('onRequest', async (request, reply) => {
       requireHost(request, needs.hosts)
