@@ -291,6 +291,19 @@ export const limits = {
   cliAnswerBytes: 64 * 1024 * 1024,
   /** Certificates, keys, JSON documents that a command reads. */
   cliFileBytes: 1024 * 1024,
+  /** A JSON array that is imported is read whole; JSON lines and CSV are not. */
+  cliArrayBytes: 256 * 1024 * 1024,
+  /** Requests of one import under way at once. */
+  cliImportsAtOnce: 3,
+  /** Lines of one request, in bytes, unless one line is longer. */
+  cliImportBatchBytes: 1024 * 1024,
+  /** Lines that a command itself finds unreadable before it gives up on the file. */
+  cliImportProblems: 10_000,
+  /** Failures that are shown where there is no report. */
+  cliImportShown: 10,
+  /** Progress is written this often: to a terminal, to a file. */
+  cliProgressMs: 200,
+  cliProgressPlainMs: 5_000,
   /** Validity of the tokens that commands sign, as the az CLI's (dps.md 6.7). */
   cliTokenSeconds: 600,
   /** Characters of a `--query`. */

@@ -3,6 +3,8 @@ import type { Clock } from '../base/clock.ts'
 /** Where a command writes; `process.stdout` fits, and so does a list in a test. */
 export interface Output {
   write(text: string): unknown
+  /** Whether a person looks at it, who is shown a bar of progress. */
+  readonly isTTY?: boolean
 }
 
 /** Everything a command knows of the world around it. `main.ts` fills it from `process`, tests by hand. */

@@ -7,6 +7,7 @@ import { deriveKeyCommand } from './derive-key.ts'
 import { dpsCommand } from './dps.ts'
 import { CommandError, type Environment, exitCodes, type Verbosity } from './environment.ts'
 import { hubCommand } from './hub.ts'
+import { importCommands } from './import-commands.ts'
 import { tpmCommand } from './tpm.ts'
 import { upCommand } from './up.ts'
 
@@ -24,6 +25,7 @@ const commands: readonly Register[] = [
   tpmCommand,
   dpsCommand,
   hubCommand,
+  importCommands,
 ]
 
 /**

@@ -1,0 +1,56 @@
+import type { Command } from 'commander'
+import { choiceOption, dpsNameOption, flagOption, managementTargetOptions } from './options.ts'
+import type { Register } from './program.ts'
+
+const DEVICE_MODES = [
+  'create',
+  'createOrUpdate',
+  'createOrUpdateIfMatchETag',
+  'update',
+  'updateIfMatchETag',
+  'delete',
+  'deleteIfMatchETag',
+  'updateTwin',
+  'updateTwinIfMatchETag',
+]
+const ENROLLMENT_MODES = ['create', 'createOrUpdate', 'update', 'updateIfMatchETag', 'delete']
+
+/** Bulk import: `import` beside the commands of one device or enrollment. */
+export const importCommands: Register = (program, environment) => {
+  const imports = () => import('./imports.ts')
+  const devices = within(program, 'hub', 'device-identity')
+  importOptions(devices, 'import device and module identities with their twins from a file', DEVICE_MODES)
+    .option('-n, --hub-name <name>', 'name of the hub; not needed when there is only one')
+    .action(async (options) => (await imports()).importDevices(options, environment))
+  for (const [name, kind, noun] of [
+    ['enrollment', 'individual', 'individual enrollments'],
+    ['enrollment-group', 'group', 'enrollment groups'],
+  ] as const)
+    importOptions(within(program, 'dps', name), `import ${noun} from a file`, ENROLLMENT_MODES)
+      .addOption(dpsNameOption('-n, --dps-name <name>'))
+      .action(async (options) => (await imports()).importEnrollments(kind, options, environment))
+}
+
+/** A command that is registered already. */
+function within(program: Command, ...names: readonly string[]): Command {
+  return names.reduce((command, name) => {
+    const found = command.commands.find((each) => each.name() === name)
+    if (found === undefined) throw new Error(`There is no command ${name} to add to.`)
+    return found
+  }, program)
+}
+
+const importOptions = (parent: Command, description: string, modes: readonly string[]): Command =>
+  managementTargetOptions(parent.command('import').description(description))
+    .requiredOption('-f, --file <file>', 'CSV with a header, JSON lines or a JSON array; -: standard input')
+    .addOption(
+      choiceOption('--format <format>', 'what the file holds (default: by its name and content)', ['csv', 'json']),
+    )
+    .addOption(
+      choiceOption('--mode <mode>', 'what to do with lines that name no importMode of their own', modes).default(
+        'createOrUpdate',
+      ),
+    )
+    .option('--report <file>', 'write every line that failed, and why, as JSON lines')
+    .addOption(flagOption('--dry-run', 'say what would fail, change nothing'))
+    .addOption(flagOption('--restart', 'begin anew where an earlier run of the same file was broken off'))
