@@ -31,6 +31,34 @@ export const importCommands: Register = (program, environment) => {
       .action(async (options) => (await imports()).importEnrollments(kind, options, environment))
 }
 
+/** `muster import azure`: everything at once, in the formats of Azure's tools. */
+export const importCommand: Register = (program, environment) => {
+  const azure = program
+    .command('import')
+    .description('take over what another service has')
+    .command('azure')
+    .description('take over a hub and a provisioning service of Azure from what Azure’s tools write')
+  managementTargetOptions(azure)
+    .option('--devices <file>', 'devices.txt, as an export of the hub’s identities writes it')
+    .option('--enrollments <file>', 'what "az iot dps enrollment list" writes; symmetric keys must be in it')
+    .option('--enrollment-groups <file>', 'what "az iot dps enrollment-group list" writes')
+    .option('--certificates <file...>', 'what "az iot dps certificate list" writes, CA certificates, folders of them')
+    .addOption(flagOption('--verified', 'take CA certificates of files as verified'))
+    .option('--map <old=new...>', 'host names of hubs in enrollments, and what they are called here')
+    .addOption(
+      choiceOption('--mode <mode>', 'what to do with entries that name no importMode', [
+        'create',
+        'createOrUpdate',
+      ]).default('createOrUpdate'),
+    )
+    .option('--report <file>', 'what could not be taken over, and why, as JSON lines', 'import-azure.report.jsonl')
+    .addOption(flagOption('--dry-run', 'say what would fail, change nothing'))
+    .addOption(flagOption('--restart', 'begin anew where an earlier run of the same files was broken off'))
+    .option('--hub-name <name>', 'name of the hub; not needed when there is only one')
+    .addOption(dpsNameOption())
+    .action(async (options) => (await import('./import-azure.ts')).importAzure(options, environment))
+}
+
 /** A command that is registered already. */
 function within(program: Command, ...names: readonly string[]): Command {
   return names.reduce((command, name) => {

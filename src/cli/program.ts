@@ -7,7 +7,7 @@ import { deriveKeyCommand } from './derive-key.ts'
 import { dpsCommand } from './dps.ts'
 import { CommandError, type Environment, exitCodes, type Verbosity } from './environment.ts'
 import { hubCommand } from './hub.ts'
-import { importCommands } from './import-commands.ts'
+import { importCommand, importCommands } from './import-commands.ts'
 import { tpmCommand } from './tpm.ts'
 import { upCommand } from './up.ts'
 
@@ -26,6 +26,7 @@ const commands: readonly Register[] = [
   dpsCommand,
   hubCommand,
   importCommands,
+  importCommand,
 ]
 
 /**

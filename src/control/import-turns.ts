@@ -40,7 +40,8 @@ export function createTurns(clock: Clock): Turns {
       const lane = lanes.get(key) ?? { at, busy: false, waiting: new Set() }
       lanes.set(key, lane)
       lane.at = Math.max(lane.at, at)
-      if (lane.waiting.size >= limits.importWaiting)
+      const mustWait = lane.busy || from > lane.at
+      if (mustWait && lane.waiting.size >= limits.importWaiting)
         throw new ServiceError(
           429001,
           `${lane.waiting.size} requests of this import wait for the lines before theirs already. Send them in order.`,

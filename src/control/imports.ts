@@ -1,7 +1,7 @@
 import { type Clock, isoTime } from '../base/clock.ts'
 import { ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
-import type { Append, Expectation, Store, Stored } from '../store/store.ts'
+import type { Append, Commit, Expectation, Store, Stored } from '../store/store.ts'
 import { type ImportDocument, imports, type Owner, ownerId } from './documents.ts'
 import { type Chunk, judgeChunk, type LineFailure, type LineRules, type ReadLine, readLines } from './import-lines.ts'
 import { createTurns, notYet } from './import-turns.ts'
@@ -145,22 +145,24 @@ export function createImports({ store, clock }: { readonly store: Store; readonl
     lines: readonly ReadLine<T>[],
     { advance, last }: { readonly advance: Advance; readonly last: boolean },
   ): Promise<Stored<ImportDocument>> {
+    const judge = (from: number, look: boolean): Promise<Chunk> =>
+      judgeChunk({ store, rules, expect: [target.presence] }, lines.slice(from), { look, last })
     let current = before
     let look = false
+    let ahead: Chunk | undefined
     for (let at = 0, attempt = 0; at < lines.length; ) {
-      const expect = [target.presence]
-      const chunk = await judgeChunk({ store, rules, expect }, lines.slice(at), { look, last })
-      const value = counted(advance(current.value, lines.slice(at, at + chunk.taken)), chunk, clock.now())
-      const change = chunk.draft.change()
-      const result = await store.commit({
-        expect: [{ in: imports, id: current.id, version: current.version }, ...change.expect!],
-        put: [{ collection: imports, id: current.id, value }, ...change.put!],
-        delete: change.delete!,
-        append: [...chunk.append, ...logged(current.id, chunk, clock.now())],
-      })
+      const chunk: Chunk = ahead ?? (await judge(at, look))
+      const next = at + chunk.taken
+      const value = counted(advance(current.value, lines.slice(at, next)), chunk, clock.now())
+      // What depends on nothing stored can be judged while this is being written.
+      const [result, after] = await Promise.all([
+        store.commit(commitOf(current, value, chunk)),
+        chunk.draft.blind && next < lines.length ? judge(next, look) : undefined,
+      ])
+      ahead = result.ok && after?.draft.blind === true ? after : undefined
       if (result.ok) {
         current = { ...current, version: result.versions[0]!, value }
-        at += chunk.taken
+        at = next
         attempt = 0
         if (chunk.append.length > 0) rules.announce?.()
         continue
@@ -172,6 +174,17 @@ export function createImports({ store, clock }: { readonly store: Store; readonl
         throw new ServiceError(409000, `Other changes came between ${attempt} times. Send the lines again.`)
     }
     return current
+  }
+
+  /** The lines and how far the import is after them: all or nothing. */
+  function commitOf({ id, version }: Stored<ImportDocument>, value: ImportDocument, chunk: Chunk): Commit {
+    const { expect = [], put = [], delete: remove = [] } = chunk.draft.change()
+    return {
+      expect: [{ in: imports, id, version }, ...expect],
+      put: [{ collection: imports, id, value }, ...put],
+      delete: remove,
+      append: [...chunk.append, ...logged(id, chunk, clock.now())],
+    }
   }
 
   return {

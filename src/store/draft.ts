@@ -19,6 +19,8 @@ export interface Draft {
   delete(keys: readonly Key[]): void
   /** Rows of the commit so far: what `limits.storeBatch` bounds. */
   readonly parts: number
+  /** Nothing was read: what was judged so far does not depend on what is stored. */
+  readonly blind: boolean
   keep(): void
   drop(): void
   change(): Commit
@@ -37,6 +39,7 @@ export function createDraft(store: Pick<Store, 'get'>, look: boolean): Draft {
   const entries = new Map<Collection<unknown> | Queue<unknown>, Map<string, Entry>>()
   let journal: { readonly of: Map<string, Entry>; readonly id: string; readonly before: Entry | undefined }[] = []
   let parts = 0
+  let blind = true
 
   const tableOf = (of: Key['in']): Map<string, Entry> => {
     const table = entries.get(of) ?? new Map<string, Entry>()
@@ -59,7 +62,8 @@ export function createDraft(store: Pick<Store, 'get'>, look: boolean): Draft {
     if (known !== undefined && (known.stored !== undefined || known.version === 0 || known.fate === 'deleted'))
       return known.stored as Stored<T> | undefined
     const stored = find ? await store.get(from, id) : undefined
-    set(table, { key: { in: from, id }, version: stored?.version ?? 0, stored, fate: 'read' })
+    if (find) blind = false
+    set(table, { key: { in: from, id }, version: known?.version ?? stored?.version ?? 0, stored, fate: 'read' })
     return stored
   }
 
@@ -87,6 +91,9 @@ export function createDraft(store: Pick<Store, 'get'>, look: boolean): Draft {
     },
     get parts() {
       return parts
+    },
+    get blind() {
+      return blind
     },
     keep() {
       journal = []
