@@ -98,6 +98,8 @@ export const limits = {
   importMessageLength: 600,
   /** Entries of the failures' log that one answer brings. */
   importFailurePage: 20,
+  /** Devices, or enrollments, of one answer of an export. */
+  exportPage: 200,
   /** Unfinished imports of one hub or provisioning service, and how long one that nobody goes on with is kept. */
   imports: 100,
   importKeptMs: 30 * 24 * 60 * 60 * 1000,

@@ -15,21 +15,34 @@ const DEVICE_MODES = [
 ]
 const ENROLLMENT_MODES = ['create', 'createOrUpdate', 'update', 'updateIfMatchETag', 'delete']
 
-/** Bulk import: `import` beside the commands of one device or enrollment. */
+/** Bulk: `import` and `export` beside the commands of one device or enrollment. */
 export const importCommands: Register = (program, environment) => {
   const imports = () => import('./imports.ts')
   const devices = within(program, 'hub', 'device-identity')
   importOptions(devices, 'import device and module identities with their twins from a file', DEVICE_MODES)
     .option('-n, --hub-name <name>', 'name of the hub; not needed when there is only one')
     .action(async (options) => (await imports()).importDevices(options, environment))
+  exportOptions(devices, 'export device and module identities with their twins to a file')
+    .option('-n, --hub-name <name>', 'name of the hub; not needed when there is only one')
+    .action(async (options) => (await import('./exports.ts')).exportDevices(options, environment))
   for (const [name, kind, noun] of [
     ['enrollment', 'individual', 'individual enrollments'],
     ['enrollment-group', 'group', 'enrollment groups'],
-  ] as const)
-    importOptions(within(program, 'dps', name), `import ${noun} from a file`, ENROLLMENT_MODES)
+  ] as const) {
+    const enrollments = within(program, 'dps', name)
+    importOptions(enrollments, `import ${noun} from a file`, ENROLLMENT_MODES)
       .addOption(dpsNameOption('-n, --dps-name <name>'))
       .action(async (options) => (await imports()).importEnrollments(kind, options, environment))
+    exportOptions(enrollments, `export ${noun} to a file`)
+      .addOption(dpsNameOption('-n, --dps-name <name>'))
+      .action(async (options) => (await import('./exports.ts')).exportEnrollments(kind, options, environment))
+  }
 }
+
+const exportOptions = (parent: Command, description: string): Command =>
+  managementTargetOptions(parent.command('export').description(description))
+    .requiredOption('-f, --file <file>', 'JSON lines, as the import takes them; -: standard output')
+    .addOption(flagOption('--keys', 'write symmetric keys too'))
 
 /** `muster import azure`: everything at once, in the formats of Azure's tools. */
 export const importCommand: Register = (program, environment) => {

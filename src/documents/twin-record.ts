@@ -51,6 +51,10 @@ export const freshTwin = ({ tags, desired, reported = {} }: TwinContent, now: nu
   reported: { properties: reported, version: 1, updatedTime: now },
 })
 
+/** Whether nothing was written since it was made. */
+export const isFresh = ({ version, desired, reported }: TwinRecord): boolean =>
+  version === FIRST_VERSION && desired.version === 1 && reported.version === 1
+
 /** The twin as provisioning makes it anew; its versions go on, so that devices see a change (dps.md 5, reset). */
 export const resetTwin = (old: TwinRecord, content: TwinContent, now: number): TwinRecord => ({
   version: old.version + 1,

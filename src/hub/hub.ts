@@ -8,6 +8,7 @@ import { type Bulk, createBulk } from './bulk.ts'
 import { createChangeRetention } from './change-retention.ts'
 import { createChanges } from './changes.ts'
 import { createDeviceAuth, type DeviceAuth } from './device-auth.ts'
+import { createDeviceExport, type DeviceExport } from './export.ts'
 import { createDeviceImport, type DeviceImport } from './import.ts'
 import { createModuleRegistry, type ModuleRegistry } from './module-registry.ts'
 import { createNodes } from './nodes.ts'
@@ -38,6 +39,7 @@ export interface Registry extends DeviceRegistry, ModuleRegistry {
   readonly bulk: Bulk
   /** For `control.imports`. */
   readonly deviceImport: DeviceImport
+  readonly deviceExport: DeviceExport
   readonly provision: Provision
   /** What lives in the hub, in words; undefined: nothing, so that it may be deleted. */
   contents(hubName: string): Promise<string | undefined>
@@ -80,6 +82,7 @@ export function createHub(needs: HubNeeds): Hub {
       ...identities,
       bulk: createBulk({ registry: identities, random }),
       deviceImport: createDeviceImport(registryNeeds),
+      deviceExport: createDeviceExport(registryNeeds),
       provision: createProvision(registryNeeds),
       async contents(hubName) {
         const count = await store.count(devices, { prefix: `${hubName}/` })

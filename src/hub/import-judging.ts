@@ -3,7 +3,7 @@ import { ServiceError } from '../base/errors.ts'
 import { requireMatch, twinEtag } from '../base/etags.ts'
 import type { Random } from '../base/random.ts'
 import type { IotHub, Judgement } from '../control/control.ts'
-import type { TwinRecord, TwinSection } from '../documents/twin-record.ts'
+import { isFresh, type TwinRecord, type TwinSection } from '../documents/twin-record.ts'
 import type { Draft } from '../store/draft.ts'
 import type { Change, Changes } from './changes.ts'
 import type { DeviceLine, TwinLine } from './import-line.ts'
@@ -35,7 +35,8 @@ export async function writeTwin(
   const old = await draft.get(twins, id)
   if (old === undefined) throw new ServiceError(500001, `The twin of ${id} is missing from the store.`)
   requireMatch(line.twinMatch, twinEtag(old.value.version - 1))
-  const value = identity === 'new' ? { ...old.value, ...line.twin } : overwritten(old.value, line.twin)
+  const isNew = identity === 'new' && isFresh(old.value)
+  const value = isNew ? { ...old.value, ...line.twin } : overwritten(old.value, line.twin)
   draft.put([{ collection: twins, id, value }])
 }
 

@@ -105,7 +105,9 @@ async function updateModule(judging: Judging, line: ModuleLine, stored: Stored<M
     keyed: same ? old.keyed : old.keyed + 1,
   }
   draft.put([{ collection: modules, id: stored.id, value: record }])
-  if (ifMatch.kind === 'any') await writeTwin(judging, line, 'existing')
+  // A system module that nobody has used yet was made by the line of its device: this one makes the rest of it.
+  const isNew = isSystemModule(moduleId) && isUnused(old)
+  if (ifMatch.kind === 'any') await writeTwin(judging, line, isNew ? 'new' : 'existing')
   return same ? {} : changed(judging, [{ hub: hub.name, deviceId, moduleId, why: 'credentials' }])
 }
 

@@ -5,6 +5,7 @@ import type { Commit } from '../store/store.ts'
 import { filled } from './attestation-document.ts'
 import { type EnrollmentGroup, parseEnrollmentGroup } from './enrollment-document.ts'
 import { createEnrollmentRecords, type EnrollmentKind, type EnrollmentNeeds } from './enrollment-records.ts'
+import { createEnrollmentExport } from './export.ts'
 import { prefixOf, shown } from './ids.ts'
 import { createEnrollmentImport, type ImportableEnrollments } from './import.ts'
 import { enrollmentGroups, groupEpochs } from './schema.ts'
@@ -45,7 +46,11 @@ export function createEnrollmentGroups(
       return { ...epochPut(service), expect: [{ in: groupEpochs, id, version: epoch?.version ?? 0 }] }
     },
   }
-  return { ...createEnrollmentRecords(needs, kind), importRules: createEnrollmentImport(needs, kind) }
+  return {
+    ...createEnrollmentRecords(needs, kind),
+    importRules: createEnrollmentImport(needs, kind),
+    exportPage: createEnrollmentExport(needs.store, enrollmentGroups),
+  }
 }
 
 /** The named CA certificates must exist; that they are verified is asked at registration only (dps.md 6.6). */

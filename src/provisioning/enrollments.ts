@@ -2,6 +2,7 @@ import type { JsonObject } from '../base/json.ts'
 import { compact } from '../base/json.ts'
 import { type IndividualEnrollment, parseIndividualEnrollment } from './enrollment-document.ts'
 import { createEnrollmentRecords, type EnrollmentKind, type EnrollmentNeeds } from './enrollment-records.ts'
+import { createEnrollmentExport } from './export.ts'
 import { createEnrollmentImport, type ImportableEnrollments } from './import.ts'
 import { serviceState } from './registration-record.ts'
 import { assignments, enrollments, registrations, traces } from './schema.ts'
@@ -40,5 +41,9 @@ export function createEnrollments(
       })
     },
   }
-  return { ...createEnrollmentRecords(needs, kind), importRules: createEnrollmentImport(needs, kind) }
+  return {
+    ...createEnrollmentRecords(needs, kind),
+    importRules: createEnrollmentImport(needs, kind),
+    exportPage: createEnrollmentExport(needs.store, enrollments),
+  }
 }

@@ -12,6 +12,7 @@ import {
   notEnrolled,
   takenId,
 } from './enrollment-records.ts'
+import type { EnrollmentExport } from './export.ts'
 import { requireId, storeId } from './ids.ts'
 
 /** Documents of a file name no version: they mean what the newest one that is spoken means by them. */
@@ -31,7 +32,10 @@ export interface EnrollmentLine {
 /** For `control.imports`. @param mode for lines that name no `importMode` of their own */
 export type EnrollmentImport = (service: ProvisioningService, mode: string) => LineRules<EnrollmentLine>
 
-export type ImportableEnrollments = Enrollments & { readonly importRules: EnrollmentImport }
+export type ImportableEnrollments = Enrollments & {
+  readonly importRules: EnrollmentImport
+  readonly exportPage: EnrollmentExport
+}
 
 /**
  * The import of enrollments, or of enrollment groups (dps.md 6.3): documents as the service API takes them. What was

@@ -182,6 +182,61 @@ test.each<[string, string, string | Buffer, number, string]>([
   expect(ran.err.length).toBeLessThan(4_000)
 })
 
+test('what is exported with its keys and imported again is the same', async () => {
+  const scope = { deviceScope: 'ms-azure-iot-edge://edge-1', parentScopes: ['ms-azure-iot-edge://edge-1'] }
+  const stamp = { $lastUpdated: '2024-01-01T00:00:00.0000000Z' }
+  const desired = {
+    rate: 5,
+    $metadata: { ...stamp, $lastUpdatedVersion: 4, rate: { ...stamp, $lastUpdatedVersion: 4 } },
+    $version: 4,
+  }
+  const lines = [
+    { id: 'edge', capabilities: { iotEdge: true }, tags: { a: { b: 1 } } },
+    { id: 'edge', moduleId: 'm1', managedBy: 'iotEdge', properties: { desired } },
+    { id: 'leaf', ...scope, status: 'disabled', statusReason: 'x', properties: { desired, reported: { fw: '1' } } },
+    { id: 'thumb', authentication: { type: 'selfSigned', x509Thumbprint: { primaryThumbprint: 'AB'.repeat(32) } } },
+  ]
+  await importDevices(file('first.jsonl', lines.map((line) => JSON.stringify(line)).join('\n')))
+  const exported = async (name: string, ...more: string[]) => {
+    const ran = await run('hub', 'device-identity', 'export', '-f', name, ...more)
+    expect(ran).toMatchObject({ code: 0, out: '' })
+    return readFileSync(join(muster.folder, name), 'utf8')
+  }
+  const before = await exported('out.txt', '--keys')
+  expect(before.split('\n').filter(Boolean)).toHaveLength(6)
+  await importDevices('out.txt', '--mode', 'delete')
+  await run('hub', 'device-identity', 'delete', '-d', 'edge')
+  expect(await json('hub', 'device-identity', 'list')).toEqual([])
+  expect(await importDevices('out.txt', '--mode', 'create')).toMatchObject({ code: 0 })
+  const comparable = (text: string) => text.replaceAll(/"eTag":"[^"]+"|-\d{18}"/g, '…')
+  expect(comparable(await exported('again.txt', '--keys'))).toEqual(comparable(before))
+  expect(await exported('keyless.txt')).not.toMatch(/[A-Za-z0-9+/]{43}=/)
+
+  const attestation = { type: 'symmetricKey', symmetricKey: { primaryKey: KEY, secondaryKey: KEY } }
+  const webhook = {
+    allocationPolicy: 'custom',
+    customAllocationDefinition: { webhookUrl: 'http://h/?code=1', apiVersion: '2019-03-31' },
+  }
+  await run(
+    'dps',
+    'enrollment',
+    'import',
+    '-f',
+    file('en.json', JSON.stringify([{ registrationId: 'out-1', attestation, ...webhook }])),
+  )
+  const enrollments = async (...more: string[]) => (await run('dps', 'enrollment', 'export', '-f', '-', ...more)).out
+  const listed = await enrollments('--keys')
+  await run('dps', 'enrollment', 'delete', '--eid', 'out-1')
+  expect(
+    await run('dps', 'enrollment', 'import', '-f', file('en.jsonl', listed), '--mode', 'createOrUpdate'),
+  ).toMatchObject({ code: 0 })
+  const timeless = (text: string) => text.replaceAll(/"(etag|\w+DateTimeUtc)":"[^,]+/g, '…')
+  expect(timeless(await enrollments('--keys'))).toEqual(timeless(listed))
+  const shown = await enrollments()
+  expect(shown).not.toContain(KEY)
+  expect(shown).not.toContain('code=1')
+})
+
 test('no file, a folder, a report that cannot be written', async () => {
   mkdirSync(join(muster.folder, 'folder'))
   expect(await importDevices('nowhere.csv')).toMatchObject({ code: 2, err: expect.stringContaining('no such file') })

@@ -25,9 +25,19 @@ interface Importing<V extends Instance> {
   readonly kinds: readonly [string, ...string[]]
   find(request: FastifyRequest): Promise<V>
   rules(view: V, kind: string, mode: string): LineRules<unknown>
+  exported(
+    view: V,
+    kind: string,
+    page: ExportRequest,
+  ): Promise<{ readonly lines: readonly object[]; readonly next?: string }>
 }
 
-/** Ours, not Azure's: bulk imports line by line (docs/bulk.md). Bodies of lines are JSON lines. */
+interface ExportRequest {
+  readonly after: string | undefined
+  readonly keys: boolean
+}
+
+/** Ours, not Azure's: bulk imports line by line, and exports (docs/bulk.md). Bodies of lines are JSON lines. */
 export const managementImports = (needs: ManagementImportsNeeds): Routes =>
   guarded(needs, (app) => {
     const { control, hub, provisioning } = needs
@@ -36,17 +46,18 @@ export const managementImports = (needs: ManagementImportsNeeds): Routes =>
       segment: 'hubs',
       kinds: ['devices'],
       find: (request) => required(iotHubsKind(control), request),
+      exported: (view, _kind, page) => hub.registry.deviceExport(view, page),
       rules: (view, _kind, mode) => hub.registry.deviceImport(view, mode) as LineRules<unknown>,
     })
+    const records = (kind: string) =>
+      kind === 'enrollments' ? provisioning.enrollments : provisioning.enrollmentGroups
     importRoutes(app, control, {
       kind: 'dps',
       segment: 'provisioningServices',
       kinds: ['enrollments', 'enrollmentGroups'],
       find: (request) => required(provisioningServicesKind(control), request),
-      rules: (view, kind, mode) => {
-        const records = kind === 'enrollments' ? provisioning.enrollments : provisioning.enrollmentGroups
-        return records.importRules(view, mode) as LineRules<unknown>
-      },
+      exported: (view, kind, page) => records(kind).exportPage(view, page),
+      rules: (view, kind, mode) => records(kind).importRules(view, mode) as LineRules<unknown>,
     })
   })
 
@@ -93,6 +104,12 @@ function importRoutes<V extends Instance>(app: FastifyInstance, control: Control
   app.get(`${one}/failures`, async (request) =>
     imports.failures((await located(request)).target, countOf(request, 'after')),
   )
+  app.get(`/muster/${importing.segment}/:name/exports/:kind`, async (request) => {
+    const view = await importing.find(request)
+    const { kind } = readHow({ kind: paramOf(request, 'kind') }, importing.kinds)
+    const page = { after: queryOf(request, 'after') || undefined, keys: queryOf(request, 'keys') === 'true' }
+    return importing.exported(view, kind, page).catch(refuseCursor)
+  })
   // A dry run: what would become of these lines now.
   app.post(`/muster/${importing.segment}/:name/importChecks`, lines, async (request) => {
     const view = await importing.find(request)
@@ -100,6 +117,12 @@ function importRoutes<V extends Instance>(app: FastifyInstance, control: Control
     const { kind, mode } = readHow(given, importing.kinds)
     return imports.check(importing.rules(view, kind, mode), countOf(request, 'from'), linesOf(request))
   })
+}
+
+/** The store's complaint about a cursor that it did not give out. */
+function refuseCursor(error: unknown): never {
+  if (!(error instanceof RangeError)) throw error
+  throw new ServiceError(400004, 'after must be "next" of the page before, found another text.', { cause: error })
 }
 
 /** Files of Azure mean `createOrUpdate` where they say nothing (hub-service.md 3.3). */
