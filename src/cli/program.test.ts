@@ -29,6 +29,9 @@ const commands = [
   'hub',
   'hub list',
   'hub device-identity create',
+  'hub device-identity import',
+  'dps enrollment export',
+  'import azure',
 ]
 
 test.each(commands)('help of "muster %s" reads as it did', async (command) => {
