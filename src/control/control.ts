@@ -82,7 +82,7 @@ export function createControl(needs: ControlNeeds): Control {
     }),
     hubs: createHubs({ random, clock, instances: hubs, hostNames }),
     certificates: createCertificates({ store, clock, random, log, presenceOf }),
-    imports: createImports({ store, clock }),
+    imports: createImports({ store, clock, log }),
     authorize: createAuthorize(clock),
   }
 }

@@ -1,6 +1,7 @@
 import { type Clock, isoTime } from '../base/clock.ts'
 import { ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
 import type { Append, Commit, Expectation, Store, Stored } from '../store/store.ts'
 import { type ImportDocument, imports, type Owner, ownerId } from './documents.ts'
 import { type Chunk, judgeChunk, type LineFailure, type LineRules, type ReadLine, readLines } from './import-lines.ts'
@@ -62,7 +63,8 @@ export interface Imports {
 
 const IMPORT_ID = /^[A-Za-z0-9_-]{1,64}$/
 
-export function createImports({ store, clock }: { readonly store: Store; readonly clock: Clock }): Imports {
+export function createImports(needs: { readonly store: Store; readonly clock: Clock; readonly log: Log }): Imports {
+  const { store, clock, log } = needs
   const turns = createTurns(clock)
 
   async function find(target: ImportTarget): Promise<Stored<ImportDocument>> {
@@ -85,14 +87,16 @@ export function createImports({ store, clock }: { readonly store: Store; readonl
     return items
   }
 
-  async function forget({ id, version }: Stored<ImportDocument>): Promise<void> {
+  async function forget({ id, version, value }: Stored<ImportDocument>): Promise<void> {
     const own = { in: imports, id }
     const result = await store.commit({ expect: [{ ...own, version }], delete: [own] })
     if (!result.ok) throw changedMeanwhile()
-    for (const log of [failuresLog(id), laterLog(id)]) {
-      const { next } = await store.bounds(log)
-      if (next > 0) await store.trim(log, next)
+    for (const entries of [failuresLog(id), laterLog(id)]) {
+      const { next } = await store.bounds(entries)
+      if (next > 0) await store.trim(entries, next)
     }
+    const { cursor: lines, succeeded, failed } = value
+    log.info({ import: id, lines, succeeded, failed }, 'import ended')
   }
 
   /** What nobody goes on with, and what an earlier instance of the name left behind, goes. */
@@ -134,6 +138,7 @@ export function createImports({ store, clock }: { readonly store: Store; readonl
     const expect = [target.presence, { in: imports, id, version: before?.version ?? 0 }]
     const result = await store.commit({ expect, put: [{ collection: imports, id, value }] })
     if (!result.ok) throw changedMeanwhile()
+    log.info({ import: id, kind, mode }, 'import begun')
     return stateOf({ id, version: 0, value })
   }
 

@@ -10,6 +10,7 @@ import {
 } from '../../tests/support/hub-world.ts'
 import { ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
+import { silentLog } from '../base/log.ts'
 import { seededRandom } from '../base/random.ts'
 import type { ImportState, ImportTarget, LineFailure } from '../control/control.ts'
 import { createImports } from '../control/imports.ts'
@@ -390,7 +391,9 @@ async function runTo(
 ) {
   const { store, clock, control, target, rules, hub, iotHub } = world
   const again = () =>
-    random === undefined ? control.imports : createImports({ store: faulty(store, () => random.fraction()), clock })
+    random === undefined
+      ? control.imports
+      : createImports({ store: faulty(store, () => random.fraction()), clock, log: silentLog })
   for (;;) {
     try {
       const imports = again()
