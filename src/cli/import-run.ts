@@ -69,22 +69,23 @@ async function importAll(run: ImportRun, environment: Environment): Promise<Coun
     notice(environment, `${source.name} was begun before: going on with line ${begun.next + 1} (--restart begins anew)`)
   const clock = startWatch(environment)
   const progress = startProgress(environment, { begin: begun.next, total: source.total, noun: 'lines' })
-  const problems: Located[] = []
+  const found: Found = { problems: [] }
   let state = begun
   try {
-    const sent = await sendAll(run, path, begun.next, problems, (answered) => {
+    await sendAll(run, path, begun.next, found, (answered) => {
       if (answered.next > state.next) state = answered
-      progress.show(state.next, state.failed + problems.length)
+      progress.show(state.next, state.failed + found.problems.length)
     })
-    state = await finish(rest, path, sent ?? state, progress)
+    state = await finish(rest, path, state, progress)
   } catch (error) {
     throw goOn(error, run, state)
   } finally {
     progress.end()
   }
-  const failures = await writeFailures(run, path, problems)
+  const failures = await writeFailures(run, path, found.problems)
   // Last, so that a run that ends before goes on here, with the whole report.
   await rest({ method: 'DELETE', path })
+  if (found.broken !== undefined) throw brokenOff(found.broken, state.succeeded, failures)
   return {
     lines: state.succeeded + failures,
     succeeded: state.succeeded,
@@ -115,36 +116,46 @@ function goOn(error: unknown, { source }: ImportRun, { next }: State): unknown {
   return new CommandError(error.exitCode, `${error.message} ${next} lines are done. ${advice}`, { cause: error })
 }
 
+/** The file itself came to an end that is none: mended, it is another file. */
+const brokenOff = ({ exitCode, message, cause }: CommandError, succeeded: number, failures: number): CommandError =>
+  new CommandError(
+    exitCode,
+    `${message} What comes before was imported: ${succeeded} lines, and ${failures} failed. Mend the file and import it again.`,
+    { cause },
+  )
+
 interface Located extends Problem {
   readonly line: number
 }
 
-/** Sends what comes after line `from`, a few requests at a time. Answers with the last state. */
+/** What reading the file brought up, beside its lines. */
+interface Found {
+  readonly problems: Located[]
+  /** Why it could not be read to its end. */
+  broken?: CommandError
+}
+
+/** Sends what comes after line `from`, a few requests at a time. */
 async function sendAll(
-  run: ImportRun,
+  { rest, source }: ImportRun,
   path: string,
   from: number,
-  problems: Located[],
+  found: Found,
   answered: (state: State) => void,
-): Promise<State | undefined> {
+): Promise<void> {
   const under = new Set<Promise<void>>()
   const failed = Promise.withResolvers<never>()
   failed.promise.catch(() => {}) // it is raced below, and may fail before
-  let last: State | undefined
-  for await (const batch of batches(run.source.lines(), from, problems)) {
-    const sent = run
-      .rest({ method: 'POST', path: `${path}/lines?from=${batch.from}`, lines: batch.body })
-      .then(({ body }) => {
-        const state = stateOf(body)
-        if (last === undefined || state.next > last.next) last = state
-        answered(state)
-      })
-    const settled = sent.catch(failed.reject).finally(() => under.delete(settled))
+  for await (const batch of batches(source.lines(), from, found)) {
+    const sent = rest({ method: 'POST', path: `${path}/lines?from=${batch.from}`, lines: batch.body })
+    const settled = sent
+      .then(({ body }) => answered(stateOf(body)))
+      .catch(failed.reject)
+      .finally(() => under.delete(settled))
     under.add(settled)
     if (under.size >= limits.cliImportsAtOnce) await Promise.race([...under, failed.promise])
   }
   await Promise.race([Promise.all(under), failed.promise])
-  return last
 }
 
 interface Batch {
@@ -154,11 +165,11 @@ interface Batch {
   readonly body: Buffer
 }
 
-/** The lines after line `skip`, put together to requests. What cannot be sent goes to `problems`, all of the file's. */
+/** The lines after line `skip`, put together to requests. What cannot be sent is told in `found`, of the whole file. */
 async function* batches(
   lines: AsyncIterable<readonly SourceLine[]>,
   skip: number,
-  problems: Located[],
+  found: Found,
 ): AsyncGenerator<Batch> {
   let at = 0
   let parts: Buffer[] = []
@@ -169,9 +180,8 @@ async function* batches(
     bytes = 0
     return batch
   }
-  for await (const some of lines)
-    for (const { text, problem } of some) {
-      if (problem !== undefined) addProblem(problems, { line: at + 1, ...problem })
+  for await (const some of readable(lines, found))
+    for (const { text } of some) {
       if (at >= skip) {
         const part = Buffer.concat([Buffer.from(text as string), NEWLINE])
         if (
@@ -189,13 +199,27 @@ async function* batches(
 
 const NEWLINE = Buffer.from('\n')
 
-function addProblem(problems: Located[], problem: Located): void {
-  problems.push(problem)
-  if (problems.length <= limits.cliImportProblems) return
-  const [first] = problems
-  throw refused(
-    `Expected lines that can be read, found ${problems.length} that cannot, the first in line ${first?.line}: ${first?.message}`,
-  )
+/** The lines, their problems noted, up to where the file cannot be read any more. */
+async function* readable(
+  lines: AsyncIterable<readonly SourceLine[]>,
+  found: Found,
+): AsyncGenerator<readonly SourceLine[]> {
+  const { problems } = found
+  let at = 0
+  try {
+    for await (const some of lines) {
+      for (const { problem } of some) {
+        at++
+        if (problem !== undefined) problems.push({ line: at, ...problem })
+      }
+      yield some
+      if (problems.length > limits.cliImportProblems)
+        throw refused(`Expected lines that can be read, found ${problems.length} that cannot: ${problems[0]?.message}`)
+    }
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error
+    found.broken = error
+  }
 }
 
 /** Lines that had to wait for others. */
@@ -241,24 +265,25 @@ async function checkAll(run: ImportRun, environment: Environment): Promise<Count
   const { rest, source, kind, mode } = run
   const clock = startWatch(environment)
   const progress = startProgress(environment, { begin: 0, total: source.total, noun: 'lines' })
-  const problems: Located[] = []
+  const found: Found = { problems: [] }
   const counts = { succeeded: 0, undecided: 0, failed: 0 }
   const query = new URLSearchParams({ kind, mode })
-  const fail = async ({ line, id, code, message }: Located): Promise<void> => {
-    counts.failed++
-    await run.report.add({ line, id, errorCode: code, errorStatus: message }, run.label)
+  const fail = async (failures: readonly Located[]): Promise<void> => {
+    for (const { line, id, code, message } of failures.toSorted((a, b) => a.line - b.line))
+      await run.report.add({ line, id, errorCode: code, errorStatus: message }, run.label)
+    counts.failed += failures.length
   }
-  for await (const { from, count, body } of batches(source.lines(), 0, problems)) {
+  for await (const { from, count, body } of batches(source.lines(), 0, found)) {
     const path = `${run.instance}/importChecks?${query}&from=${from}`
     const answer = new Fields((await rest({ method: 'POST', path, lines: body })).body, 'answer')
     counts.succeeded += answer.required('succeeded', answer.number('succeeded'))
     counts.undecided += answer.required('later', answer.number('later'))
-    const found = [...problems.splice(0), ...failuresOf(answer)].sort((a, b) => a.line - b.line)
-    for (const each of found) await fail(each)
+    await fail([...found.problems.splice(0), ...failuresOf(answer)])
     progress.show(from + count, counts.failed)
   }
-  for (const each of problems) await fail(each)
+  await fail(found.problems)
   progress.end()
+  if (found.broken !== undefined) throw found.broken
   return { lines: counts.succeeded + counts.undecided + counts.failed, ...counts, seconds: clock() }
 }
 

@@ -112,6 +112,20 @@ test('the report has a line for each failure, in the order of the file', async (
   ])
 })
 
+test('what stands before a broken quote is imported, and told in the report', async () => {
+  const ran = await importDevices(file('b.csv', 'device-id,status\nd1,\nd2,odd\nd3,"x\n'), '--report', 'b.jsonl')
+  expect(ran).toMatchObject({ code: 2, err: expect.stringContaining('imported: 1 lines, and 1 failed. Mend the file') })
+  expect(reportOf('b.jsonl')).toMatchObject([{ line: 3, id: 'd2' }])
+  expect(await device('d1')).toMatchObject({ deviceId: 'd1' })
+})
+
+test('a file of which nothing can be read is given up', async () => {
+  const bad = Buffer.concat(Array.from({ length: limits.cliImportProblems + 1 }, () => Buffer.from([0x7b, 0xff, 10])))
+  const ran = await importDevices(file('junk.jsonl', bad), '--report', 'junk.report')
+  expect(ran).toMatchObject({ code: 1, err: expect.stringContaining('10001 that cannot') })
+  expect(reportOf('junk.report')).toHaveLength(limits.cliImportProblems + 1)
+}, 60_000)
+
 test('more lines than one request takes', async () => {
   const count = 2 * limits.importBatchLines + 7
   const lines = Array.from({ length: count }, (_, n) => `{"id":"many-${n}"}`).join('\n')
@@ -141,7 +155,13 @@ test.each<[string, string, string | Buffer, number, string]>([
   ],
   ['a gigantic line', 'x.jsonl', `{"id":"d1","x":"${'y'.repeat(5_000_000)}"}`, 1, 'line 1: MessageTooLarge'],
   ['a gigantic cell', 'x.csv', csv('device-id', 'y'.repeat(2_000_000)), 2, 'Expected CSV in line 2'],
-  ['a quote that never ends', 'x.csv', csv('device-id,status', 'd1,"enabled', 'd2,'), 2, 'found quote not closed'],
+  [
+    'a quote that never ends',
+    'x.csv',
+    csv('device-id,status', 'd1,"enabled', 'd2,'),
+    2,
+    'What comes before was imported: 0 lines',
+  ],
   [
     'a stray quote',
     'x.csv',
