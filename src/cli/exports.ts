@@ -1,9 +1,8 @@
-import { createWriteStream } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
-import { finished } from 'node:stream/promises'
 import { Fields } from '../base/json.ts'
 import { type Kind, kinds } from './enrollment-documents.ts'
 import { type Environment, notice, refused } from './environment.ts'
+import { openFileWriter } from './file-writer.ts'
 import { startProgress } from './import-progress.ts'
 import { onlyName } from './management.ts'
 import { absolute } from './ready-file.ts'
@@ -78,29 +77,17 @@ async function openTarget(file: string, { stdout, cwd }: Environment): Promise<T
     return { write: async (text) => void stdout.write(text), end: async () => {}, abandon: async () => {} }
   const whole = absolute(cwd, file)
   const part = `${whole}.part`
-  const failed = (cause: NodeJS.ErrnoException): never => {
-    throw refused(`Expected to write ${whole}, found ${cause.code ?? cause.message}.`, cause)
-  }
-  // It may hold keys.
-  const stream = createWriteStream(part, { mode: 0o600 })
-  await new Promise<void>((resolve, reject) => stream.once('open', () => resolve()).once('error', reject)).catch(failed)
-  let broken: NodeJS.ErrnoException | undefined
-  stream.on('error', (cause) => {
-    broken = cause
-  })
+  const writer = await openFileWriter(part, 'the export')
   return {
-    async write(text) {
-      if (broken !== undefined) failed(broken)
-      if (text !== '' && !stream.write(text))
-        await new Promise<void>((resolve) => stream.once('drain', resolve).once('error', () => resolve()))
-    },
+    write: writer.write,
     async end() {
-      stream.end()
-      await finished(stream).catch(failed)
-      await rename(part, whole).catch(failed)
+      await writer.end()
+      await rename(part, whole).catch((cause: NodeJS.ErrnoException) => {
+        throw refused(`Expected to write ${whole}, found ${cause.code ?? cause.message}.`, cause)
+      })
     },
     async abandon() {
-      stream.destroy()
+      writer.abandon()
       await rm(part, { force: true })
     },
   }

@@ -1,7 +1,6 @@
-import { createWriteStream } from 'node:fs'
-import { finished } from 'node:stream/promises'
 import { limits } from '../base/limits.ts'
-import { type Environment, notice, refused } from './environment.ts'
+import { type Environment, notice } from './environment.ts'
+import { openFileWriter } from './file-writer.ts'
 import { absolute } from './ready-file.ts'
 
 /** One line of the report: why a line of the file was not taken. */
@@ -17,8 +16,7 @@ export interface Failure {
 /** Where failures go: into a file of JSON lines, one for each, or the first of them to standard error. */
 export interface Report {
   add(failure: Failure, source?: string): Promise<void>
-  /** Answers with the file, if there is one, and how many failures it holds. */
-  end(): Promise<{ readonly file: string | undefined; readonly failures: number }>
+  end(): Promise<void>
 }
 
 /** @param file undefined: a few are shown */
@@ -27,24 +25,11 @@ export async function openReport(file: string | undefined, environment: Environm
 }
 
 async function fileReport(file: string, { cwd }: Environment): Promise<Report> {
-  const stream = createWriteStream(absolute(cwd, file), { mode: 0o600 })
-  const failed = (cause: NodeJS.ErrnoException): never => {
-    throw refused(`Expected to write the report ${file}, found ${cause.code ?? cause.message}.`, cause)
-  }
-  await new Promise<void>((resolve, reject) => stream.once('open', () => resolve()).once('error', reject)).catch(failed)
-  let failures = 0
+  const writer = await openFileWriter(absolute(cwd, file), 'the report')
   return {
-    async add(failure, source) {
-      failures++
-      const line = `${JSON.stringify({ ...(source !== undefined && { source }), ...failure })}\n`
-      if (!stream.write(line))
-        await new Promise<void>((resolve) => stream.once('drain', resolve).once('error', resolve))
-    },
-    async end() {
-      stream.end()
-      await finished(stream).catch(failed)
-      return { file, failures }
-    },
+    add: (failure, source) =>
+      writer.write(`${JSON.stringify({ ...(source !== undefined && { source }), ...failure })}\n`),
+    end: () => writer.end(),
   }
 }
 
@@ -60,7 +45,6 @@ function shownReport(environment: Environment): Report {
     async end() {
       if (failures > limits.cliImportShown)
         notice(environment, `… and ${failures - limits.cliImportShown} more; --report FILE writes all of them`)
-      return { file: undefined, failures }
     },
   }
 }
