@@ -1,7 +1,8 @@
 import { type Command, Option } from 'commander'
 import type { Environment } from './environment.ts'
 import {
-  anyCase,
+  answerOptions,
+  choiceOption,
   dpsNameOption,
   dpsTargetOptions,
   etagOption,
@@ -35,10 +36,12 @@ function enrollmentCommands(dps: Command, environment: Environment): void {
     .action(async (options) => (await import('./enrollments.ts')).showEnrollment('individual', options, environment))
   const create = dpsTargetOptions(enrollment.command('create').description('create an individual enrollment'))
     .requiredOption(...enrollmentId)
-    .requiredOption(
-      '--at, --attestation-type <type>',
-      'x509, symmetricKey or tpm',
-      anyCase('x509', 'symmetricKey', 'tpm'),
+    .addOption(
+      choiceOption('--at, --attestation-type <type>', 'how the device proves who it is', [
+        'x509',
+        'symmetricKey',
+        'tpm',
+      ]).makeOptionMandatory(),
     )
     .option('--did, --device-id <id>', 'device ID in the hub (default: the registration ID)')
     .option('--ek, --endorsement-key <base64>', 'endorsement key of a TPM, as "muster tpm" prints it')
@@ -97,16 +100,23 @@ const enrollmentOptions = (command: Command): Command =>
       '--props, --initial-twin-properties <json>',
       'desired properties of the first device twin, JSON or a file of it',
     )
-    .option('--ps, --provisioning-status <status>', 'enabled or disabled', anyCase('enabled', 'disabled'))
-    .option(
-      '--rp, --reprovision-policy <policy>',
-      'reprovisionandmigratedata, reprovisionandresetdata or never',
-      anyCase('reprovisionandmigratedata', 'reprovisionandresetdata', 'never'),
+    .addOption(
+      choiceOption('--ps, --provisioning-status <status>', 'whether devices may register', ['enabled', 'disabled']),
     )
-    .option(
-      '--ap, --allocation-policy <policy>',
-      'hashed, geoLatency, static or custom (default: the service’s)',
-      anyCase('hashed', 'geoLatency', 'static', 'custom'),
+    .addOption(
+      choiceOption('--rp, --reprovision-policy <policy>', 'what becomes of a device that registers again', [
+        'reprovisionandmigratedata',
+        'reprovisionandresetdata',
+        'never',
+      ]),
+    )
+    .addOption(
+      choiceOption('--ap, --allocation-policy <policy>', 'how a hub is chosen; without it the service’s own policy', [
+        'hashed',
+        'geoLatency',
+        'static',
+        'custom',
+      ]),
     )
     .option('--wh, --webhook-url <url>', 'custom allocation: the webhook that chooses the hub')
     .option('--av, --api-version <version>', 'custom allocation: version of the webhook’s request (2019-03-31)')
@@ -122,11 +132,9 @@ function registrationCommands(dps: Command, environment: Environment): void {
   dpsTargetOptions(registration.command('show').description('show the record of a device'))
     .requiredOption(...registrationId)
     .action(async (options) => (await import('./registrations.ts')).showRegistration(options, environment))
-  registration
-    .command('explain')
+  answerOptions(registration.command('explain'), outputOption('text'))
     .description('say why a device was refused, or how it came to its hub, and what to do about it')
     .addOption(readyFileOption())
-    .addOption(outputOption().choices(['text', 'json', 'table', 'none']).default('text'))
     .addOption(dpsNameOption())
     .option('--rid, --registration-id <id>', 'registration ID: its attempts, newest first')
     .option('--tid, --tracking-id <id>', 'tracking ID, as the device was told it: this one attempt')

@@ -1,16 +1,14 @@
 import { unknownVariant } from '../base/errors.ts'
 import { compact, isObject, type JsonObject } from '../base/json.ts'
-import { type Environment, usage } from './environment.ts'
+import { type Environment, notice, usage } from './environment.ts'
 import { readCertificateFile, readJsonObject } from './files.ts'
-import { type Columns, type Format, print, withoutKeys } from './output.ts'
+import { type Answering, type Columns, print, withoutKeys } from './output.ts'
 import { ifMatch, listAll, pathOf } from './rest.ts'
 import { type DpsOptions, dpsRest } from './services.ts'
 
 export type Kind = 'individual' | 'group'
 
-interface Printed extends DpsOptions {
-  readonly output: Format
-}
+interface Printed extends DpsOptions, Answering {}
 
 interface One extends Printed {
   readonly enrollmentId: string
@@ -64,7 +62,7 @@ export async function listEnrollments(
   const rest = await dpsRest(options, environment)
   const path = `${pathOf(kinds[kind].path, 'query')}${VERSION}`
   const items = await listAll(rest, { method: 'POST', path, body: { query: 'SELECT *' } }, options.top)
-  await print(environment, options.output, withoutKeys(items), columnsOf(kind))
+  await print(environment, options, withoutKeys(items), columnsOf(kind))
 }
 
 export async function showEnrollment(
@@ -75,9 +73,9 @@ export async function showEnrollment(
   const rest = await dpsRest(options, environment)
   const path = pathOf(kinds[kind].path, options.enrollmentId)
   const { body: enrollment } = await rest({ method: 'GET', path: `${path}${VERSION}` })
-  if (options.showKeys !== true) return print(environment, options.output, withoutKeys(enrollment), columnsOf(kind))
+  if (options.showKeys !== true) return print(environment, options, withoutKeys(enrollment), columnsOf(kind))
   const { body: attestation } = await rest({ method: 'POST', path: `${path}/attestationmechanism${VERSION}` })
-  await print(environment, options.output, { ...(enrollment as JsonObject), attestation }, columnsOf(kind))
+  await print(environment, options, { ...(enrollment as JsonObject), attestation }, columnsOf(kind))
 }
 
 export async function createEnrollment(kind: Kind, options: CreateOptions, environment: Environment): Promise<void> {
@@ -85,12 +83,13 @@ export async function createEnrollment(kind: Kind, options: CreateOptions, envir
   const rest = await dpsRest(options, environment)
   const path = `${pathOf(kinds[kind].path, options.enrollmentId)}${VERSION}`
   const { body } = await rest({ method: 'PUT', path, body: enrollment })
-  if (options.showKeys === true) return print(environment, options.output, body, columnsOf(kind))
+  if (options.showKeys === true) return print(environment, options, body, columnsOf(kind))
   if (isObject(body) && isObject(body['attestation']) && body['attestation']['type'] === 'symmetricKey')
-    environment.stderr.write(
-      `muster: its keys are not shown; muster dps ${kinds[kind].command} show --eid ${options.enrollmentId} --show-keys shows them\n`,
+    notice(
+      environment,
+      `its keys are not shown; muster dps ${kinds[kind].command} show --eid ${options.enrollmentId} --show-keys shows them`,
     )
-  await print(environment, options.output, withoutKeys(body), columnsOf(kind))
+  await print(environment, options, withoutKeys(body), columnsOf(kind))
 }
 
 export async function deleteEnrollment(

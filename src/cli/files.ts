@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { isObject, type JsonObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { CertificateError, readCertificates } from '../crypto/certificates.ts'
-import { type Environment, usage } from './environment.ts'
+import { type Environment, notice, usage } from './environment.ts'
 import { absolute } from './ready-file.ts'
 
 /** Reads a file that the user named; `what` is how a complaint calls its content. */
@@ -35,9 +35,7 @@ export async function readCertificateFile(path: string, environment: Environment
     const [certificate, ...others] = readCertificates(blocks === null ? bytes : blocks.join('\n'))
     if (certificate === undefined) throw new CertificateError('it holds no certificate')
     if (others.length > 0)
-      environment.stderr.write(
-        `muster: ${path} holds ${others.length + 1} certificates; taking the first, ${certificate.subject}\n`,
-      )
+      notice(environment, `${path} holds ${others.length + 1} certificates; taking the first, ${certificate.subject}`)
     return pemOf(certificate.raw)
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)

@@ -1,4 +1,11 @@
-import { anyCase, etagOption, flagOption, hubTargetOptions, managementTargetOptions, topOption } from './options.ts'
+import {
+  choiceOption,
+  etagOption,
+  flagOption,
+  hubTargetOptions,
+  managementTargetOptions,
+  topOption,
+} from './options.ts'
 import type { Register } from './program.ts'
 
 const deviceId = ['-d, --device-id <id>', 'device ID; upper and lower case differ'] as const
@@ -23,18 +30,23 @@ export const hubCommand: Register = (program, environment) => {
     .action(async (options) => (await identities()).showDevice(options, environment))
   hubTargetOptions(identity.command('create').description('create a device identity'))
     .requiredOption(...deviceId)
-    .option(
-      '--am, --auth-method <method>',
-      'shared_private_key, x509_thumbprint or x509_ca',
-      anyCase('shared_private_key', 'x509_thumbprint', 'x509_ca'),
-      'shared_private_key',
+    .addOption(
+      choiceOption('--am, --auth-method <method>', 'how the device proves who it is', [
+        'shared_private_key',
+        'x509_thumbprint',
+        'x509_ca',
+      ]).default('shared_private_key'),
     )
     .option('--pk, --primary-key <base64>', 'symmetric key; without both the hub makes them')
     .option('--sk, --secondary-key <base64>', 'symmetric key; without both the hub makes them')
     .option('--ptp, --primary-thumbprint <hex>', 'SHA-1 or SHA-256 thumbprint of the device’s certificate')
     .option('--stp, --secondary-thumbprint <hex>', 'a second one, for the time of a change')
     .addOption(flagOption('--ee, --edge-enabled', 'IoT Edge device'))
-    .option('--sta, --status <status>', 'enabled or disabled', anyCase('enabled', 'disabled'), 'enabled')
+    .addOption(
+      choiceOption('--sta, --status <status>', 'whether the device may connect', ['enabled', 'disabled']).default(
+        'enabled',
+      ),
+    )
     .option('--star, --status-reason <text>', 'why it is disabled')
     .option(...showKeys)
     .action(async (options) => (await identities()).createDevice(options, environment))

@@ -1,13 +1,12 @@
 import { Fields, isObject } from '../base/json.ts'
 import { type Environment, usage } from './environment.ts'
 import { managementPath, onlyName, policiesOf } from './management.ts'
-import { type Columns, type Format, print, withoutKeys } from './output.ts'
+import { type Answering, type Columns, print, withoutKeys } from './output.ts'
 import type { Rest } from './rest.ts'
 import { type ManagementOptions, managementRest } from './services.ts'
 
-interface Printed extends ManagementOptions {
+interface Printed extends ManagementOptions, Answering {
   readonly dpsName?: string
-  readonly output: Format
 }
 
 interface CreateOptions extends Printed {
@@ -29,7 +28,7 @@ const columns: Columns = {
 export async function listLinkedHubs(options: Printed, environment: Environment): Promise<void> {
   const rest = await managementRest(options, environment)
   const service = await read(rest, await onlyName(rest, 'dps', options.dpsName))
-  await print(environment, options.output, withoutKeys(service.iotHubs), columns)
+  await print(environment, options, withoutKeys(service.iotHubs), columns)
 }
 
 export async function createLinkedHub(options: CreateOptions, environment: Environment): Promise<void> {
@@ -40,7 +39,7 @@ export async function createLinkedHub(options: CreateOptions, environment: Envir
   const properties = { ...(isObject(resource['properties']) && resource['properties']), iotHubs: [...iotHubs, added] }
   const headers: Record<string, string> = etag === undefined ? {} : { 'If-Match': etag }
   await rest({ method: 'PUT', path: managementPath('dps', name), headers, body: { ...resource, properties } })
-  await print(environment, options.output, withoutKeys((await read(rest, name)).iotHubs), columns)
+  await print(environment, options, withoutKeys((await read(rest, name)).iotHubs), columns)
 }
 
 async function linkOf(rest: Rest, options: CreateOptions): Promise<object> {

@@ -61,7 +61,7 @@ test('a service is found by its name through the management API', async () => {
   expect(await json('dps', 'enrollment-group', 'list', '--dps-name', 'muster-dps')).toEqual([])
   expect(await json('hub', 'device-identity', 'list', '--hub-name', 'muster-hub')).toEqual([])
   const ran = await run('dps', 'enrollment', 'list', '-n', 'nobody')
-  expect(ran.code).toBe(1)
+  expect(ran.code).toBe(3)
   expect(ran.err).toContain('nobody')
 })
 
@@ -75,7 +75,7 @@ test('a group, and what the service refuses of it', async () => {
   )
   expect(await json('dps', 'registration', 'list', '--eid', 'valves')).toEqual([])
   const missing = await run('dps', 'registration', 'show', '--rid', 'nobody')
-  expect(missing.code).toBe(1)
+  expect(missing.code).toBe(3)
   expect(missing.err).toMatch(/with 404 404\d{3}: /)
   const stale = await run('dps', 'enrollment-group', 'delete', '--eid', 'valves', '--etag', '"0"')
   expect(stale.err).toContain('with 412')
@@ -90,7 +90,7 @@ test('a device identity is created, shown, listed and deleted', async () => {
   expect(table.out).toMatch(/^Device-1 +enabled +sas +true +Disconnected/m)
   await json('hub', 'device-identity', 'delete', '-d', 'Device-1', '--etag', created.etag)
   const gone = await run('hub', 'device-identity', 'show', '-d', 'Device-1')
-  expect(gone.code).toBe(1)
+  expect(gone.code).toBe(3)
   expect(gone.err).toMatch(/with 404 DeviceNotFound: /)
 })
 
