@@ -37,13 +37,32 @@ export async function showCertificate(options: One, environment: Environment): P
   await print(environment, options, (await rest({ method: 'GET', path })).body, columns)
 }
 
-export async function createCertificate(
-  options: One & { readonly path: string; readonly verified?: boolean },
-  environment: Environment,
-): Promise<void> {
+interface Upload extends One {
+  readonly path: string
+  readonly verified?: boolean
+}
+
+/** The service refuses a name that is taken, unless `--etag` says what to replace. */
+export async function createCertificate(options: Upload, environment: Environment): Promise<void> {
   const certificate = base64(await readCertificateFile(options.path, environment))
   const { rest, path } = await locate(options, environment)
   const headers = options.etag === undefined ? {} : { 'If-Match': options.etag }
+  await upload(rest, { path, headers, certificate }, options, environment)
+}
+
+export async function updateCertificate(options: Upload, environment: Environment): Promise<void> {
+  const certificate = base64(await readCertificateFile(options.path, environment))
+  const { rest, path } = await locate(options, environment)
+  const headers = await currentEtag(rest, path, options.etag)
+  await upload(rest, { path, headers, certificate }, options, environment)
+}
+
+async function upload(
+  rest: Rest,
+  { path, headers, certificate }: { path: string; headers: Record<string, string>; certificate: string },
+  options: Upload,
+  environment: Environment,
+): Promise<void> {
   const properties = { certificate, isVerified: options.verified ?? false }
   const { body } = await rest({ method: 'PUT', path, headers, body: { properties } })
   await print(environment, options, body, columns)

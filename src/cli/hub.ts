@@ -4,12 +4,12 @@ import {
   flagOption,
   hubTargetOptions,
   managementTargetOptions,
+  showKeysOption,
   topOption,
 } from './options.ts'
 import type { Register } from './program.ts'
 
 const deviceId = ['-d, --device-id <id>', 'device ID; upper and lower case differ'] as const
-const showKeys = ['--keys, --show-keys', 'show symmetric keys too'] as const
 
 /** `muster hub …`: hubs and their identity registry, under the names of `az iot hub`. */
 export const hubCommand: Register = (program, environment) => {
@@ -22,11 +22,11 @@ export const hubCommand: Register = (program, environment) => {
   hubTargetOptions(identity.command('list').description('list device identities, at most 1000'))
     .addOption(topOption())
     .addOption(flagOption('--ee, --edge-enabled', 'only IoT Edge devices'))
-    .option(...showKeys)
+    .addOption(showKeysOption())
     .action(async (options) => (await identities()).listDevices(options, environment))
   hubTargetOptions(identity.command('show').description('show a device identity'))
     .requiredOption(...deviceId)
-    .option(...showKeys)
+    .addOption(showKeysOption())
     .action(async (options) => (await identities()).showDevice(options, environment))
   hubTargetOptions(identity.command('create').description('create a device identity'))
     .requiredOption(...deviceId)
@@ -48,7 +48,7 @@ export const hubCommand: Register = (program, environment) => {
       ),
     )
     .option('--star, --status-reason <text>', 'why it is disabled')
-    .option(...showKeys)
+    .addOption(showKeysOption())
     .action(async (options) => (await identities()).createDevice(options, environment))
   hubTargetOptions(identity.command('delete').description('delete a device identity; its live connection is cut'))
     .requiredOption(...deviceId)

@@ -1,7 +1,7 @@
 import { Fields } from '../base/json.ts'
 import type { Environment } from './environment.ts'
 import { managementPath } from './management.ts'
-import { type Answering, type Columns, print, withoutKeys } from './output.ts'
+import { type Answering, type Columns, print } from './output.ts'
 import { type ManagementOptions, managementRest } from './services.ts'
 
 const columns: Columns = {
@@ -15,5 +15,5 @@ const columns: Columns = {
 export async function listHubs(options: ManagementOptions & Answering, environment: Environment): Promise<void> {
   const rest = await managementRest(options, environment)
   const { body } = await rest({ method: 'GET', path: managementPath('hub') })
-  await print(environment, options, withoutKeys(new Fields(body, 'answer').array('value')), columns)
+  await print(environment, options, new Fields(body, 'answer').array('value'), columns)
 }

@@ -33,14 +33,7 @@ export const readyFileOption = (): Option =>
 
 /** Which provisioning service, and how the answer is printed. */
 export const dpsTargetOptions = (command: Command): Command =>
-  serviceTargetOptions(
-    command.addOption(
-      new Option(
-        '-n, --dps-name <name>',
-        'name of the provisioning service; not needed when there is only one',
-      ).helpGroup(SERVICE),
-    ),
-  )
+  serviceTargetOptions(command.addOption(dpsNameOption('-n, --dps-name <name>')))
 
 /** Which hub, and how the answer is printed. */
 export const hubTargetOptions = (command: Command): Command =>
@@ -78,10 +71,8 @@ function keyOnly(value: string): string {
 export const managementTargetOptions = (command: Command): Command =>
   answerOptions(command.addOption(readyFileOption()))
 
-export const dpsNameOption = (): Option =>
-  new Option('--dps-name <name>', 'name of the provisioning service; not needed when there is only one').helpGroup(
-    SERVICE,
-  )
+export const dpsNameOption = (flags = '--dps-name <name>'): Option =>
+  new Option(flags, 'name of the provisioning service; not needed when there is only one').helpGroup(SERVICE)
 
 /** An option with more spellings than commander's two; the others are not in the help. */
 export function addSpelled(command: Command, option: Option, ...spellings: readonly string[]): Command {
@@ -110,6 +101,26 @@ export const topOption = (): Option =>
 export const choiceOption = (flags: string, description: string, choices: readonly string[]): Option =>
   new Option(flags, description).choices([...choices]).argParser(anyCase(...choices))
 
+/** The same for several values, with blanks between or, as the resources write them, with commas. */
+export const choiceListOption = (flags: string, description: string, choices: readonly string[]): Option =>
+  new Option(flags, description)
+    .choices([...choices])
+    .argParser((value: string, earlier: readonly string[] | undefined) => [
+      ...(earlier ?? []),
+      ...value
+        .split(/[\s,]+/)
+        .filter(Boolean)
+        .map(anyCase(...choices)),
+    ])
+
+/** An option of the az CLI for something that is not here: refused by name, not in the help. */
+export const absentOption = (flags: string, why: string): Option =>
+  new Option(flags)
+    .argParser(() => {
+      throw new InvalidArgumentError(why)
+    })
+    .hideHelp()
+
 /** The value in the set's own spelling; the az CLI compares without regard to case. */
 const anyCase =
   (...allowed: readonly string[]) =>
@@ -125,6 +136,8 @@ export const flagOption = (flags: string, description: string): Option =>
     .choices(['true', 'false'])
     .preset('true')
     .argParser((value) => anyCase('true', 'false')(value) === 'true')
+
+export const showKeysOption = (): Option => flagOption('--keys, --show-keys', 'show symmetric keys too')
 
 const wholeNumber =
   (most: number, of: string) =>

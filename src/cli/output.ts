@@ -12,30 +12,41 @@ export interface Answering {
   readonly output: Format
   /** JMESPath. */
   readonly query?: string
+  /** Of commands whose answers hold keys. */
+  readonly showKeys?: boolean
 }
+
+/** Whether keys may be written: by `--show-keys`, or because `--query` names one, as in the az CLI's documentation. */
+export const asksForKeys = ({ query, showKeys }: Omit<Answering, 'output'>): boolean =>
+  showKeys === true || (query !== undefined && /(primary|secondary)key/i.test(query))
 
 /** A column of `--output table`: its heading and where its value stands (`a.b.c`). */
 export type Columns = Readonly<Record<string, string>>
 
 /**
- * Writes a document, or a list of them, in the form asked for; nothing for null, as the az CLI. Keys must have been
- * taken out before. `columns` are those of a table of the whole answer; what `--query` selects brings its own.
+ * Writes a document, or a list of them, in the form asked for; nothing for null, as the az CLI. Nobody who did not ask
+ * for keys gets any. `columns` are those of a table of the whole answer; without them, and of what `--query` selects, the
+ * members are.
  */
 export async function print(
   environment: Environment,
-  { output, query }: Answering,
-  value: unknown,
+  options: Answering,
+  answer: unknown,
   columns: Columns,
 ): Promise<void> {
+  const { output, query } = options
+  const value = asksForKeys(options) ? answer : withoutKeys(answer)
   const selected = query === undefined || value === undefined ? value : await select(value, query)
   if (output === 'none' || selected === undefined || selected === null) return
   const written = {
     json: () => `${JSON.stringify(selected, null, 2)}\n`,
-    table: () => (query === undefined ? tableOf(rowsOf(selected, columns)) : tableOf(ownRowsOf(selected))),
+    table: () => tableOf(query === undefined && hasMembers(columns) ? rowsOf(selected, columns) : ownRowsOf(selected)),
     tsv: () => tsvOf(selected, query !== undefined),
   }
   environment.stdout.write(await written[output]())
 }
+
+const hasMembers = (columns: Columns): boolean => Object.keys(columns).length > 0
 
 interface Rows {
   readonly head: readonly string[]
@@ -130,15 +141,14 @@ function tsvField(value: unknown): string {
   return isObject(value) ? '' : String(value)
 }
 
+/** Of connection strings, and of webhooks, whose address carries the key of its function (dps.md 5.4). */
+const KEYS_IN_TEXT = /(SharedAccessKey=|[?&]code=)[^;&\s"]+/gi
 const SECRETS = new Set(['primarykey', 'secondarykey', 'sharedaccesskey', 'privatekey'])
 
-/**
- * The document without the keys in it: nobody who did not ask for a key gets one on a screen or in a build log.
- * The key of a connection string is starred, everything else is absent.
- */
+/** The document without the keys in it: that of a connection string is starred, everything else is absent. */
 export function withoutKeys(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutKeys)
-  if (typeof value === 'string') return value.replace(/(SharedAccessKey=)[^;]+/gi, '$1****')
+  if (typeof value === 'string') return value.replace(KEYS_IN_TEXT, '$1****')
   if (!isObject(value)) return value
   const kept = Object.entries(value).filter(([name]) => !SECRETS.has(name.toLowerCase()))
   return Object.fromEntries(kept.map(([name, member]) => [name, withoutKeys(member)]))

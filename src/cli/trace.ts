@@ -24,7 +24,7 @@ export function traceExchange(
       ...headerLines('< ', answer.headers),
       ...bodyLines('< ', answer.body),
     )
-  stderr.write(lines.map((line) => `muster: ${withoutSecrets(line)}\n`).join(''))
+  stderr.write(lines.map((line) => `muster: ${redactText(line)}\n`).join(''))
 }
 
 const headerLines = (mark: string, headers: Answer['headers']): string[] =>
@@ -32,6 +32,3 @@ const headerLines = (mark: string, headers: Answer['headers']): string[] =>
 
 const bodyLines = (mark: string, body: unknown): string[] =>
   body === undefined ? [] : [`${mark}${JSON.stringify(withoutKeys(body))}`]
-
-/** Webhook addresses carry the key of their function in the query (dps.md 5.4). */
-const withoutSecrets = (line: string): string => redactText(line).replace(/([?&]code=)[^&\s"]+/gi, '$1[redacted]')
