@@ -139,7 +139,7 @@ export const flagOption = (flags: string, description: string): Option =>
 
 export const showKeysOption = (): Option => flagOption('--keys, --show-keys', 'show symmetric keys too')
 
-const wholeNumber =
+export const wholeNumber =
   (most: number, of: string) =>
   (value: string): number => {
     const number = Number(value)

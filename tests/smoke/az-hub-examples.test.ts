@@ -1,0 +1,358 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Example, expectGolden, type Played, playExamples } from './support/az-examples.ts'
+import { stopClean } from './support/clean-stop.ts'
+import { manage } from './support/control-plane.ts'
+import { hubOf } from './support/hub.ts'
+import { startMuster, type TestMuster } from './support/muster.ts'
+import { type Rest, restOf } from './support/rest.ts'
+
+// Every example of Microsoft's documentation of `az iot hub` (the help of azure-cli and of its extension azure-iot),
+// typed with `muster` in place of `az iot`, does the same; those that belong to what is not built are refused by name.
+
+let muster: TestMuster
+let cwd: string
+let readyFile: string
+let hub: Rest
+const everything: Played[] = []
+const keys = new Set<string>()
+
+beforeAll(async () => {
+  muster = await startMuster()
+  hub = restOf(muster, hubOf(muster).connectionString)
+  cwd = mkdtempSync(join(tmpdir(), 'muster-examples-'))
+  readyFile = join(muster.folder, 'ready.json')
+  const token = join(muster.folder, 'token')
+  writeFileSync(token, muster.app.managementToken)
+  const { addresses } = muster
+  const management = { url: `http://127.0.0.1:${addresses.ports.management}`, tokenFile: token }
+  writeFileSync(readyFile, JSON.stringify({ ...addresses, caFile: muster.app.caFile, management }))
+})
+afterAll(async () => {
+  rmSync(cwd, { recursive: true })
+  await stopClean(muster)
+})
+
+/** Every symmetric key that exists at this moment, of hubs, devices and modules. */
+async function rememberKeys(): Promise<void> {
+  const documents: unknown[] = []
+  for (const name of ['muster-hub', 'Tagged'])
+    for (const [method, path] of [
+      ['POST', `/IotHubs/${name}/listkeys`],
+      ['GET', `/muster/hubs/${name}/devices`],
+    ] as const)
+      documents.push((await manage(muster, method, path)).body)
+  for (const owner of ['keys-1', 'owner']) documents.push((await hub('GET', `/devices/${owner}/modules`)).body)
+  for (const [, key] of JSON.stringify(documents).matchAll(/"(?:primary|secondary)Key":"([^"]+)"/g)) keys.add(key!)
+}
+
+async function play(name: string, examples: readonly Example[]): Promise<void> {
+  const where = { '{iothub_name}': 'muster-hub', MyIotHub: 'muster-hub', MyIoTHub: 'muster-hub' }
+  const { played, screen } = await playExamples(examples, { readyFile, cwd, where, between: rememberKeys })
+  everything.push(...played)
+  expectGolden(`az-iot-hub-${name}`, screen)
+}
+
+const device = (id: string, more = '') => `hub device-identity create -d ${id} ${more} -o none`
+const module = (deviceId: string, id: string) => `hub module-identity create -d ${deviceId} -m ${id} -o none`
+const scopeAsDocumented = "'ms-azure-iot-edge://edge0-123456789123456789'"
+
+test('hubs', () =>
+  play('hubs', [
+    { az: 'hub list' },
+    { az: 'hub list --resource-group MyGroup' },
+    { az: 'hub show --name MyIoTHub' },
+    { az: 'hub create --resource-group MyResourceGroup --name Free --sku F1 --partition-count 2' },
+    { az: 'hub create --resource-group MyResourceGroup --name Tagged --location westus --tags a=b c=d' },
+    {
+      az: 'hub create --resource-group MyResourceGroup --name MyIotHub --location westus --mi-system-assigned --role "Storage Blob Data Contributor" --scopes {resourceId}',
+    },
+    {
+      az: 'hub create --resource-group MyResourceGroup --name MyIotHub --location westus --disable-local-auth --disable-device-sas --disable-module-sas',
+    },
+    { az: 'hub create --resource-group MyResourceGroup --name MyIoTHub --edr' },
+    { az: 'hub create --resource-group MyResourceGroup --name MyIoTHub' },
+    { az: 'hub delete --name Free --resource-group MyResourceGroup' },
+    { az: 'hub list --query "[].name" -o tsv' },
+    { az: 'hub list -o table' },
+  ]))
+
+test('connection strings of hubs', () =>
+  play('connection-strings', [
+    { az: 'hub connection-string show' },
+    { az: 'hub connection-string show --resource-group MyResourceGroup' },
+    { az: 'hub connection-string show -n MyIotHub --all' },
+    { az: 'hub connection-string show -n MyIotHub' },
+    { az: 'hub connection-string show -n MyIotHub --policy-name service --key-type secondary' },
+    { az: 'hub connection-string show -n MyIotHub --default-eventhub' },
+    { az: 'hub show-connection-string --name MyIotHub' },
+    { az: 'hub show-connection-string --name MyIotHub --policy-name service --key secondary' },
+    { az: 'hub show-connection-string --resource-group MyResourceGroup' },
+    { az: 'hub show-connection-string' },
+    { az: 'hub show-connection-string --key primary --policy-name MyPolicy' },
+  ]))
+
+test('shared access policies', () =>
+  play('policies', [
+    {
+      az: 'hub policy create --hub-name MyIotHub --name new-policy --permissions RegistryWrite ServiceConnect DeviceConnect',
+    },
+    { az: 'hub policy list --hub-name MyIotHub --resource-group MyResourceGroup' },
+    { az: 'hub policy show --hub-name MyIotHub --name new-policy' },
+    { az: 'hub policy renew-key --hub-name MyIotHub --name new-policy --rk Primary' },
+    { az: 'hub policy delete --hub-name MyIotHub --name new-policy' },
+    { az: 'hub policy show --hub-name MyIotHub --name new-policy' },
+  ]))
+
+test('CA certificates', () =>
+  play('certificates', [
+    {
+      az: 'hub certificate create --hub-name MyIotHub --name MyCertificate --path /certificates/Certificate.pem --verified',
+      where: { '/certificates/Certificate.pem': 'certs/azure-iot-test-only.root.ca.cert.pem' },
+      given: ['certs create-root-and-intermediate'],
+    },
+    {
+      az: 'hub certificate create --hub-name MyIotHub --name MySecond --path /certificates/Certificate.cer',
+      where: { '/certificates/Certificate.cer': 'certs/azure-iot-test-only.intermediate.cert.pem' },
+    },
+    { az: 'hub certificate list --hub-name MyIotHub --query "[].{name:name, verified:properties.isVerified}"' },
+    { az: 'hub certificate show --hub-name MyIotHub --name MyCertificate -o table' },
+    { az: 'hub certificate generate-verification-code --hub-name MyIotHub --name MySecond --etag AAAAAAAAAAA=' },
+    {
+      az: 'hub certificate generate-verification-code --hub-name MyIotHub --name MySecond --query properties.verificationCode',
+    },
+    {
+      az: 'hub certificate verify --hub-name MyIotHub --name MySecond --path /certificates/Verification.pem',
+      where: { '/certificates/Verification.pem': 'certs/azure-iot-test-only.root.ca.cert.pem' },
+    },
+    {
+      az: 'hub certificate update --hub-name MyIotHub --name MyCertificate --path /certificates/NewCertificate.pem --etag AAAAAAAAAAA=',
+      where: { '/certificates/NewCertificate.pem': 'certs/azure-iot-test-only.intermediate.cert.pem' },
+    },
+    { az: 'hub certificate delete --hub-name MyIotHub --name MySecond --etag AAAAAAAAAAA=' },
+    { az: 'hub certificate delete --hub-name MyIotHub --name MySecond' },
+  ]))
+
+test('device identities: create, show, list, delete', () =>
+  play('device-identity', [
+    { az: 'hub device-identity create -n {iothub_name} -d {device_id} --ee', where: { '{device_id}': 'edge0' } },
+    {
+      az: 'hub device-identity create -n {iothub_name} -d {device_id} --am x509_thumbprint --valid-days 10',
+      where: { '{device_id}': 'ten-days' },
+    },
+    {
+      az: 'hub device-identity create -n {iothub_name} -d {device_id} --am x509_thumbprint --output-dir /path/to/output',
+      where: { '{device_id}': 'kept', '/path/to/output': 'certs' },
+    },
+    {
+      az: 'hub device-identity create -n {iothub_name} -d {device_id} --am x509_thumbprint --output-dir /path/to/output',
+      where: { '{device_id}': 'nowhere' },
+    },
+    {
+      az: 'hub device-identity create -n {iothub_name} -d {device_id} --am x509_thumbprint --ptp {thumbprint_1} --stp {thumbprint_2}',
+      where: { '{device_id}': 'by-thumbprint', '{thumbprint_1}': 'A'.repeat(40), '{thumbprint_2}': 'b'.repeat(64) },
+    },
+    {
+      az: "hub device-identity create -n {iothub_name} -d {device_id} --am x509_ca --status disabled --status-reason 'for reasons'",
+      where: { '{device_id}': 'by-ca' },
+    },
+    {
+      az: `hub device-identity create -n {iothub_name} -d {device_id} --device-scope ${scopeAsDocumented}`,
+      where: { '{device_id}': 'below' },
+    },
+    { az: 'hub device-identity create --device-id myDevice --hub-name {iothub_name} --output table' },
+    { az: 'hub device-identity create --device-id myDevice --hub-name {iothub_name}' },
+    { az: 'hub device-identity show -d myDevice -n {iothub_name}' },
+    { az: 'hub device-identity show --device-id myDevice --hub-name {iothub_name} --show-keys' },
+    { az: 'hub device-identity list -n {iothub_name} -o table' },
+    { az: 'hub device-identity list -n {iothub_name} --ee --query "[].deviceId"' },
+    { az: 'hub device-identity list -n {iothub_name} --top 2 --query "[].[deviceId, status]" -o tsv' },
+    { az: 'hub device-identity connection-string show --device-id myDevice --hub-name {iothub_name} --output table' },
+    { az: 'hub device-identity connection-string show -d myDevice -n {iothub_name} --kt secondary' },
+    { az: 'hub device-identity connection-string show -d by-ca -n {iothub_name} --query connectionString -o tsv' },
+    { az: 'hub device-identity delete -d myDevice -n {iothub_name}' },
+    { az: 'hub device-identity show -d myDevice -n {iothub_name}' },
+  ]))
+
+test('device identities: update', () =>
+  play('device-identity-update', [
+    {
+      az: 'hub device-identity update -d {device_id} -n {iothub_name} --set capabilities.iotEdge=true',
+      where: { '{device_id}': 'update-1' },
+      given: [device('update-1')],
+    },
+    {
+      az: 'hub device-identity update -d {device_id} -n {iothub_name} --ee',
+      where: { '{device_id}': 'update-2' },
+      given: [device('update-2')],
+    },
+    {
+      az: 'hub device-identity update -d {device_id} -n {iothub_name} --set status=disabled',
+      where: { '{device_id}': 'update-1' },
+    },
+    {
+      az: 'hub device-identity update -d {device_id} -n {iothub_name} --status disabled',
+      where: { '{device_id}': 'update-2' },
+    },
+    {
+      az: 'hub device-identity update -d {device_id} -n {iothub_name} --set status=disabled capabilities.iotEdge=true',
+      where: { '{device_id}': 'update-3' },
+      given: [device('update-3')],
+    },
+  ]))
+
+test('device identities: keys', () =>
+  play('device-identity-renew-key', [
+    {
+      az: 'hub device-identity renew-key -d {device_id} -n {iothub_name} --kt primary',
+      where: { '{device_id}': 'keys-1' },
+      given: [device('keys-1'), device('keys-2', '--ee'), module('keys-1', 'm')],
+    },
+    {
+      az: 'hub device-identity renew-key -d {device_id} -n {iothub_name} --kt swap',
+      where: { '{device_id}': 'keys-1' },
+    },
+    { az: 'hub device-identity renew-key -d keys-1 keys-2 -n {iothub_name} --kt secondary --include-modules' },
+    { az: 'hub device-identity renew-key -d * -n {iothub_name} --kt both' },
+  ]))
+
+test('device identities: parents and children', () =>
+  play('device-identity-families', [
+    {
+      az: 'hub device-identity parent set -d {device_id} --pd {edge_device_id} -n {iothub_name}',
+      where: { '{device_id}': 'leaf-1', '{edge_device_id}': 'gate-1' },
+      given: [
+        device('gate-1', '--ee'),
+        device('gate-2', '--ee'),
+        device('leaf-1'),
+        device('leaf-2'),
+        device('leaf-test-3'),
+        device('gate-test-4', '--ee'),
+      ],
+    },
+    { az: 'hub device-identity parent show -d {device_id} -n {iothub_name}', where: { '{device_id}': 'leaf-1' } },
+    { az: 'hub device-identity parent set -d leaf-1 --pd gate-2 -n {iothub_name}' },
+    {
+      az: 'hub device-identity parent set -d {device_id} --pd {edge_device_id} -n {iothub_name} --force',
+      where: { '{device_id}': 'leaf-1', '{edge_device_id}': 'gate-2' },
+    },
+    {
+      az: 'hub device-identity children add -d {edge_device_id} --child-list {child_device_id_1} {child_device_id_2} -n {iothub_name}',
+      where: { '{edge_device_id}': 'gate-1', '{child_device_id_1}': 'leaf-2', '{child_device_id_2}': 'leaf-test-3' },
+    },
+    {
+      az: 'hub device-identity children add -d {edge_device_id} --child-list {child_device_id_1} {child_device_id_2} -n {iothub_name} -f',
+      where: { '{edge_device_id}': 'gate-1', '{child_device_id_1}': 'leaf-1', '{child_device_id_2}': 'gate-test-4' },
+    },
+    {
+      az: 'hub device-identity children list -d {edge_device_id} -n {iothub_name}',
+      where: { '{edge_device_id}': 'gate-1' },
+    },
+    {
+      az: `hub device-identity children list -d {edge_device_id} -n {iothub_name} --query "[?contains(@,'test')]"`,
+      where: { '{edge_device_id}': 'gate-1' },
+    },
+    { az: 'hub device-identity children list -d gate-1 -n {iothub_name} -o table' },
+    {
+      az: 'hub device-identity children remove -d {edge_device_id} --child-list {space_separated_device_id} -n {iothub_name}',
+      where: { '{edge_device_id}': 'gate-1', '{space_separated_device_id}': 'leaf-1 leaf-2' },
+    },
+    {
+      az: 'hub device-identity children remove -d {edge_device_id} --remove-all',
+      where: { '{edge_device_id}': 'gate-1' },
+    },
+    { az: 'hub device-identity children list -d gate-1 -n {iothub_name}' },
+    {
+      az: 'hub device-identity children remove -d {edge_device_id} --remove-all',
+      where: { '{edge_device_id}': 'gate-1' },
+    },
+    { az: 'hub device-identity parent show -d {device_id} -n {iothub_name}', where: { '{device_id}': 'leaf-1' } },
+  ]))
+
+test('module identities', () =>
+  play('module-identity', [
+    { az: 'hub module-identity create -n {iothub_name} -d owner -m m1', given: [device('owner')] },
+    { az: 'hub module-identity create -n {iothub_name} -d owner -m m2 --am x509_ca' },
+    { az: 'hub module-identity show -n {iothub_name} -d owner -m m1' },
+    { az: 'hub module-identity list -n {iothub_name} -d owner -o table' },
+    {
+      az: 'hub module-identity update -m {module_name} -d {device_id} -n {iothub_name} --set authentication.symmetricKey.primaryKey="" authentication.symmetricKey.secondaryKey=""',
+      where: { '{module_name}': 'm1', '{device_id}': 'owner' },
+    },
+    {
+      az: 'hub module-identity renew-key -m {module_name} -d {device_id} -n {iothub_name} --kt primary',
+      where: { '{module_name}': 'm1', '{device_id}': 'owner' },
+    },
+    {
+      az: 'hub module-identity renew-key -m {module_name} -d {device_id} -n {iothub_name} --kt swap',
+      where: { '{module_name}': 'm1', '{device_id}': 'owner' },
+    },
+    {
+      az: 'hub module-identity renew-key -m m1 m3 -d {device_id} -n {iothub_name} --kt secondary',
+      where: { '{device_id}': 'owner' },
+      given: [module('owner', 'm3')],
+    },
+    {
+      az: 'hub module-identity renew-key -m * -d {device_id} -n {iothub_name} --kt both',
+      where: { '{device_id}': 'owner' },
+    },
+    { az: 'hub module-identity connection-string show -m m1 -d owner -n {iothub_name}' },
+    { az: 'hub module-identity connection-string show -m m2 -d owner -n {iothub_name}' },
+    { az: 'hub module-identity delete -m m1 -d owner -n {iothub_name}' },
+    { az: 'hub module-identity show -n {iothub_name} -d owner -m m1' },
+  ]))
+
+test('what is not built yet is refused by name', () =>
+  play('not-built', [
+    { az: 'hub update -n MyIotHub --sku S2' },
+    { az: 'hub wait -n MyIoTHub --created' },
+    { az: 'hub manual-failover -n myhub' },
+    { az: 'hub show-stats --name MyIoTHub' },
+    { az: 'hub show-quota-metrics --name MyIoTHub' },
+    { az: 'hub list-skus --name MyIoTHub' },
+    { az: 'hub identity show --name MyIoTHub --resource-group MyResourceGroup' },
+    { az: 'hub devicestream show -n MyIotHub' },
+    { az: 'hub consumer-group create --hub-name MyIotHub --name cg1' },
+    { az: 'hub message-enrichment list -n {iothub_name}' },
+    { az: 'hub message-route list -n {iothub_name}' },
+    { az: 'hub message-endpoint list -n {iothub_name}' },
+    { az: 'hub route list -g MyResourceGroup --hub-name MyIotHub' },
+    { az: 'hub routing-endpoint list -g MyResourceGroup --hub-name MyIotHub' },
+    { az: 'hub monitor-events -n {iothub_name} -d {device_id}' },
+    { az: 'hub monitor-feedback -n {iothub_name}' },
+    { az: 'hub query -n {iothub_name} -q "select * from devices"' },
+    { az: 'hub generate-sas-token -n {iothub_name}' },
+    { az: 'hub invoke-device-method --hub-name {iothub_name} --device-id {device_id} --method-name Reboot' },
+    { az: "hub invoke-module-method -n {iothub_name} -d {device_id} -m '$edgeAgent' --method-name 'RestartModule'" },
+    { az: 'hub job list --hub-name {iothub_name}' },
+    { az: 'hub configuration list -n {iothub_name}' },
+    { az: 'hub distributed-tracing show -d {device_id} -n {iothub_name}' },
+    { az: 'hub digital-twin show -n {iothub_name} -d {device_id}' },
+    { az: 'hub state export -n {iothub_name} -f {state_filename}' },
+    { az: 'hub device-twin show -d {device_id} -n {iothub_name}' },
+    { az: `hub device-twin update -n {iothub_name} -d {device_id} --tags '{"country": "USA"}'` },
+    { az: 'hub device-twin replace -d {device_id} -n {iothub_name} -j ../mydevicetwin.json' },
+    { az: 'hub module-twin show -d {device_id} -n {iothub_name} -m {module_id}' },
+    { az: 'hub device-identity export -n {iothub_name} --bcu {sas_uri_filepath}' },
+    { az: 'hub device-identity import -n {iothub_name} --ibcu {input_sas_uri} --obcu {output_sas_uri}' },
+    {
+      az: 'hub device-identity update -d {device_id} -n {iothub_name} --add parentScopes x --remove statusReason',
+      where: { '{device_id}': 'edge0' },
+    },
+  ]))
+
+/** Commands that are asked for keys by their names or options. */
+const asksForKeys = ({ words }: Played): boolean =>
+  words.some((word) => word.includes('connection-string') || word === '--show-keys')
+
+test('no key is on any screen that was not asked for one', () => {
+  expect(everything.length).toBeGreaterThan(120)
+  expect(keys.size).toBeGreaterThan(50)
+  const quiet = everything.filter((each) => !asksForKeys(each))
+  for (const { words, ran } of quiet)
+    for (const key of keys) expect(ran.out + ran.err, words.join(' ')).not.toContain(key)
+  const asked = everything.filter(asksForKeys).map(({ ran }) => ran.out)
+  expect(asked.some((out) => [...keys].some((key) => out.includes(key)))).toBe(true)
+})
