@@ -7,7 +7,8 @@ import { limits } from '../base/limits.ts'
 import { decodeKey } from '../crypto/keys.ts'
 import { signSas } from '../crypto/sas.ts'
 import { type CommandError, type Environment, notFound, refused, usage } from './environment.ts'
-import { type ServiceTarget, splitHost, type Target } from './target.ts'
+import { splitHost } from './host-names.ts'
+import type { ServiceTarget, Target } from './target.ts'
 import { traceExchange } from './trace.ts'
 
 export interface Call {

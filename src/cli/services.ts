@@ -70,7 +70,8 @@ export async function managementRest(options: ManagementOptions, environment: En
   return managementOf(await readReadyFile(options.readyFile, environment), environment)
 }
 
-async function managementOf(ready: ReadyFile, environment: Environment): Promise<Rest> {
+/** The management API of a ready file that was read already. */
+export async function managementOf(ready: ReadyFile, environment: Environment): Promise<Rest> {
   if (ready.management === undefined) throw usage(`Expected a management API in ${ready.path}, found none.`)
   const token = await readText(absolute(environment.cwd, ready.management.tokenFile), 'the management token')
   const target = { kind: 'bearer', url: new URL(ready.management.url), token: token.trim() } as const
