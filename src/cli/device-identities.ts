@@ -1,16 +1,16 @@
 import { compact } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { adopt, edgeDevice, requireFreeOr } from './device-families.ts'
-import { type Environment, notice } from './environment.ts'
+import { type Environment, usage } from './environment.ts'
 import { changedIdentity } from './generic-update.ts'
 import { checkedId, type HubRegistry, type IdentityDocument, isEdge, openRegistry, textOf } from './hub-registry.ts'
 import {
-  type CertificateOptions,
   type CredentialOptions,
   changedAuthentication,
+  type NewCredentialOptions,
   newAuthentication,
 } from './identity-authentication.ts'
-import { deviceColumns, type OneDevice, printIdentity } from './identity-output.ts'
+import { deviceColumns, type OneDevice, printIdentity, tellOfKeys } from './identity-output.ts'
 import { type Answering, print } from './output.ts'
 import type { HubOptions } from './services.ts'
 
@@ -20,7 +20,7 @@ interface StateOptions {
   readonly statusReason?: string
 }
 
-interface CreateOptions extends OneDevice, StateOptions, CredentialOptions, CertificateOptions {
+interface CreateOptions extends OneDevice, StateOptions, NewCredentialOptions {
   readonly deviceScope?: string
   readonly setParent?: string
   readonly addChildren?: readonly string[]
@@ -50,11 +50,12 @@ export async function showDevice(options: OneDevice, environment: Environment): 
 /** The device; then its children get it as their parent. What can be refused is refused before anything is made. */
 export async function createDevice(options: CreateOptions, environment: Environment): Promise<void> {
   const deviceId = checkedId('--device-id', options.deviceId)
-  const { addChildren = [], force = false } = options
+  const { addChildren = [], force = false, edgeEnabled: iotEdge = false } = options
+  if (addChildren.length > 0 && !iotEdge)
+    throw usage('Expected --edge-enabled with --add-children, found none: only IoT Edge devices have children.')
   const registry = await openRegistry(options, environment)
   const scope = options.setParent === undefined ? options.deviceScope : await scopeOfParent(registry, options.setParent)
   const children = await requireFreeOr(force, registry, addChildren)
-  const iotEdge = options.edgeEnabled ?? false
   const document = compact({
     deviceId,
     status: options.status,
@@ -66,21 +67,12 @@ export async function createDevice(options: CreateOptions, environment: Environm
   })
   const device = await registry.create({ deviceId }, document)
   for (const child of children) await adopt(registry, child, textOf(device, 'deviceScope'))
-  tellOfKeys(options, environment)
+  tellOfKeys(options, { deviceId }, environment)
   await print(environment, options, device, deviceColumns)
 }
 
 const scopeOfParent = async (registry: HubRegistry, parentId: string): Promise<string> =>
   textOf(await edgeDevice(registry, parentId), 'deviceScope')
-
-/** What a user needs next is mostly the connection string. */
-function tellOfKeys(
-  { authMethod, deviceId, showKeys }: CreateOptions & CredentialOptions,
-  environment: Environment,
-): void {
-  if (showKeys === true || (authMethod ?? 'shared_private_key') !== 'shared_private_key') return
-  notice(environment, `its keys are not shown; muster hub device-identity connection-string show -d ${deviceId} shows the first`)
-}
 
 /** Members of a device that an update may change (hub-service.md 2.4). */
 const SETTABLE = ['status', 'statusReason', 'authentication', 'capabilities', 'deviceScope', 'parentScopes']

@@ -22,7 +22,7 @@ export function deviceIdentityCommands(hub: Command, environment: Environment): 
   one('show', 'show a device identity')
     .addOption(showKeysOption())
     .action(async (options) => (await devices()).showDevice(options, environment))
-  stateOptions(certificateOptions(credentialOptions(one('create', 'create a device identity'))))
+  stateOptions(certificateOptions(credentialOptions(one('create', 'create a device identity'), 'shared_private_key')))
     .option('--device-scope <scope>', 'scope of the parent, as the parent’s deviceScope has it')
     .addOption(
       new Option('--pd, --set-parent <id>', 'IoT Edge device that becomes its parent').conflicts('deviceScope'),
@@ -96,7 +96,7 @@ export function moduleIdentityCommands(hub: Command, environment: Environment): 
   one('show', 'show a module identity')
     .addOption(showKeysOption())
     .action(async (options) => (await modules()).showModule(options, environment))
-  certificateOptions(credentialOptions(one('create', 'create a module identity')))
+  certificateOptions(credentialOptions(one('create', 'create a module identity'), 'shared_private_key'))
     .addOption(showKeysOption())
     .action(async (options) => (await modules()).createModule(options, environment))
   credentialOptions(one('update', 'change a module identity; its live connection is cut where it must be'))
@@ -119,15 +119,12 @@ export function moduleIdentityCommands(hub: Command, environment: Environment): 
     .action(async (options) => (await import('./identity-keys.ts')).showConnectionString(options, environment))
 }
 
-const credentialOptions = (command: Command): Command =>
+const AUTH_METHODS = ['shared_private_key', 'x509_thumbprint', 'x509_ca']
+
+/** @param method what an identity has when nothing is said; none for one that exists */
+const credentialOptions = (command: Command, method?: string): Command =>
   command
-    .addOption(
-      choiceOption('--am, --auth-method <method>', 'how it proves who it is; a new one by default with keys', [
-        'shared_private_key',
-        'x509_thumbprint',
-        'x509_ca',
-      ]),
-    )
+    .addOption(choiceOption('--am, --auth-method <method>', 'how it proves who it is', AUTH_METHODS).default(method))
     .option('--pk, --primary-key <base64>', 'symmetric key; without both the hub makes them')
     .option('--sk, --secondary-key <base64>', 'symmetric key; without both the hub makes them')
     .option('--ptp, --primary-thumbprint <hex>', 'SHA-1 or SHA-256 thumbprint of its certificate')

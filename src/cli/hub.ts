@@ -8,6 +8,7 @@ import {
   choiceListOption,
   choiceOption,
   etagOption,
+  hubNameOption,
   managementTargetOptions,
   showKeysOption,
   wholeNumber,
@@ -85,10 +86,7 @@ function connectionStringCommands(hub: Command, environment: Environment): void 
       )
 }
 
-const withHubName = (command: Command): Command =>
-  managementTargetOptions(command).addOption(
-    new Option('--hub-name <name>', 'name of the hub; not needed when there is only one'),
-  )
+const withHubName = (command: Command): Command => managementTargetOptions(command).addOption(hubNameOption())
 
 const RIGHTS = ['RegistryRead', 'RegistryWrite', 'ServiceConnect', 'DeviceConnect']
 

@@ -20,8 +20,9 @@ export interface CredentialOptions {
   readonly secondaryThumbprint?: string
 }
 
-/** Makes a certificate whose thumbprint the identity gets. */
-export interface CertificateOptions {
+/** The same for a new identity, whose certificate may be made here as well. */
+export interface NewCredentialOptions extends CredentialOptions {
+  readonly authMethod: AuthMethod
   readonly validDays?: number
   readonly outputDir?: string
 }
@@ -29,10 +30,10 @@ export interface CertificateOptions {
 /** The `authentication` member of a new identity (hub-service.md 2.3); makes its certificate where that was asked for. */
 export async function newAuthentication(
   subject: string,
-  options: CredentialOptions & CertificateOptions,
+  options: NewCredentialOptions,
   environment: Environment,
 ): Promise<object> {
-  const method = options.authMethod ?? 'shared_private_key'
+  const { authMethod: method } = options
   requireFitting(method, options)
   const making = options.validDays !== undefined || options.outputDir !== undefined
   if (!making) return authentication(method, options)
@@ -115,7 +116,7 @@ const VALID_DAYS = 365
  */
 async function makeCertificate(
   subject: string,
-  { validDays = VALID_DAYS, outputDir = '.' }: CertificateOptions,
+  { validDays = VALID_DAYS, outputDir = '.' }: NewCredentialOptions,
   environment: Environment,
 ): Promise<string> {
   const folder = absolute(environment.cwd, outputDir)
@@ -137,6 +138,5 @@ async function makeCertificate(
   await writeNew(paths.key, issued.key, 0o600)
   await writeNew(paths.certificate, issued.certificate, 0o644)
   notice(environment, `made a certificate for ${validDays} days: ${paths.certificate}, its key in ${paths.key}`)
-  const [certificate] = readCertificates(issued.certificate)
-  return certificate?.sha256 ?? ''
+  return readCertificates(issued.certificate)[0]!.sha256
 }

@@ -1,6 +1,7 @@
-import type { Environment } from './environment.ts'
-import type { HubRegistry, IdentityDocument } from './hub-registry.ts'
-import { type Answering, type Columns, print } from './output.ts'
+import { type Environment, notice } from './environment.ts'
+import type { HubRegistry, IdentityDocument, IdentityName } from './hub-registry.ts'
+import type { AuthMethod } from './identity-authentication.ts'
+import { type Answering, asksForKeys, type Columns, print } from './output.ts'
 import type { HubOptions } from './services.ts'
 
 /** The options of a command about one device. */
@@ -44,3 +45,18 @@ export const printIdentity = (
     { ...identity, hub: hostName },
     identity['moduleId'] === undefined ? deviceColumns : moduleColumns,
   )
+
+/** A new identity's keys are mostly needed next, in its connection string. */
+export function tellOfKeys(
+  options: Answering & { readonly authMethod: AuthMethod },
+  { deviceId, moduleId }: IdentityName,
+  environment: Environment,
+): void {
+  if (options.authMethod !== 'shared_private_key' || asksForKeys(options)) return
+  const kind = moduleId === undefined ? 'device' : 'module'
+  const words = moduleId === undefined ? `-d ${deviceId}` : `-d ${deviceId} -m ${moduleId}`
+  notice(
+    environment,
+    `its keys are not shown; muster hub ${kind}-identity connection-string show ${words} shows the first`,
+  )
+}

@@ -1,14 +1,14 @@
 import { limits } from '../base/limits.ts'
-import { type Environment, notice } from './environment.ts'
+import type { Environment } from './environment.ts'
 import { changedIdentity } from './generic-update.ts'
 import { checkedId, openRegistry, textOf } from './hub-registry.ts'
 import {
-  type CertificateOptions,
   type CredentialOptions,
   changedAuthentication,
+  type NewCredentialOptions,
   newAuthentication,
 } from './identity-authentication.ts'
-import { moduleColumns, type OneDevice, type OneModule, printIdentity } from './identity-output.ts'
+import { moduleColumns, type OneDevice, type OneModule, printIdentity, tellOfKeys } from './identity-output.ts'
 import { print } from './output.ts'
 
 /** Members of a module that an update may change (hub-service.md 2.2). */
@@ -28,20 +28,13 @@ export async function showModule(options: OneModule, environment: Environment): 
   await printIdentity(registry, await registry.get(options), options, environment)
 }
 
-export async function createModule(
-  options: OneModule & CredentialOptions & CertificateOptions,
-  environment: Environment,
-): Promise<void> {
+export async function createModule(options: OneModule & NewCredentialOptions, environment: Environment): Promise<void> {
   const deviceId = checkedId('--device-id', options.deviceId)
   const moduleId = checkedId('--module-id', options.moduleId)
   const registry = await openRegistry(options, environment)
   const authentication = await newAuthentication(moduleId, options, environment)
   const module = await registry.create(options, { deviceId, moduleId, authentication })
-  if (options.showKeys !== true && (options.authMethod ?? 'shared_private_key') === 'shared_private_key')
-    notice(
-      environment,
-      `its keys are not shown; muster hub module-identity connection-string show -d ${deviceId} -m ${moduleId} shows the first`,
-    )
+  tellOfKeys(options, { deviceId, moduleId }, environment)
   await print(environment, options, module, moduleColumns)
 }
 

@@ -1,7 +1,7 @@
 import { Fields } from '../base/json.ts'
 import { type Environment, usage } from './environment.ts'
 import { managementPath, policiesOf } from './management.ts'
-import { absolute, type ReadyFile, readReadyFile } from './ready-file.ts'
+import { absolute, dialledAs, type ReadyFile, readReadyFile } from './ready-file.ts'
 import { createRest, type Rest } from './rest.ts'
 import { loginTarget, readText, readyTarget, type ServiceTarget } from './target.ts'
 
@@ -92,5 +92,5 @@ async function discover(
   const [policy] = await policiesOf(rest, kind, name)
   if (hostName === undefined || policy === undefined)
     throw usage(`Expected a host name and a shared access policy of ${name}, found none.`)
-  return `HostName=${hostName};SharedAccessKeyName=${policy.keyName};SharedAccessKey=${policy.primaryKey}`
+  return `HostName=${dialledAs(hostName, ready)};SharedAccessKeyName=${policy.keyName};SharedAccessKey=${policy.primaryKey}`
 }
