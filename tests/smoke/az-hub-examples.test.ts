@@ -391,6 +391,98 @@ test('what is not built yet is refused by name', () =>
     },
   ]))
 
+const SECRET = 'c2VjcmV0LXRoYXQtbm8tbWVzc2FnZS1tYXktdGVsbA'
+const hostile: readonly (readonly [what: string, line: string, code: number, complaint: RegExp])[] = [
+  [
+    'keys that are not base64',
+    `create -d h1 --pk ${SECRET}! --sk ${SECRET}!`,
+    1,
+    /primaryKey must be base64 of 16 to 64 bytes/,
+  ],
+  ['a key that is too short', 'create -d h1 --pk YQ== --sk YQ==', 1, /primaryKey must be base64 of 16 to 64 bytes/],
+  [
+    'a thumbprint with colons',
+    'create -d h1 --am x509_thumbprint --ptp AA:BB',
+    1,
+    /must be 40 \(SHA-1\) or 64 \(SHA-256\) hex/,
+  ],
+  [
+    'a thumbprint of letters',
+    `create -d h1 --am x509_thumbprint --ptp ${'z'.repeat(40)}`,
+    1,
+    /hexadecimal digits, found/,
+  ],
+  [
+    'too long a reason',
+    `create -d h1 --star ${'é'.repeat(129)}`,
+    1,
+    /statusReason must be at most 128 characters, found 129/,
+  ],
+  ['a parent of nowhere', 'create -d h1 --device-scope nowhere', 1, /InvalidDeviceScope: The scope "nowhere"/],
+  ['a parent that is not there', 'create -d h1 --pd nobody', 3, /DeviceNotFound: nobody/],
+  [
+    'a parent that is a leaf',
+    'parent set -d hostile --pd hostile',
+    1,
+    /an IoT Edge device as the parent, found hostile/,
+  ],
+  [
+    'its own parent',
+    'parent set -d hostile-edge --pd hostile-edge',
+    1,
+    /would make hostile-edge an ancestor of itself/,
+  ],
+  [
+    'a state that is none',
+    'update -d hostile --set status=banana',
+    1,
+    /status must be one of enabled, disabled, found "banana"/,
+  ],
+  ['a flag that is none', 'update -d hostile --set capabilities.iotEdge=maybe', 1, /iotEdge must be true or false, found a string/],
+  ['no credentials', `update -d hostile --set 'authentication={"type":"none"}'`, 1, /type must be sas, selfSigned or/],
+  ['another device', 'update -d hostile --set deviceId=other', 2, /Expected --set of status/],
+  ['a stale etag', 'update -d hostile --ee -e MQ==', 1, /412 PreconditionFailed.*Read it again/],
+  [
+    'a key that is none, to set',
+    `update -d hostile --set authentication.symmetricKey.primaryKey=${SECRET}!`,
+    1,
+    /must be base64/,
+  ],
+  ['a key of a device that is not there', 'renew-key -d nobody --kt primary', 3, /DeviceNotFound: nobody/],
+  ['keys of devices of which one is not there', 'renew-key -d hostile nobody --kt primary', 1, /found 1 that got none/],
+]
+
+test('hostile input: cause and remedy, an exit code, no key', async () => {
+  for (const line of [device('hostile'), device('hostile-edge', '--ee')]) expect((await run(line)).ran.code).toBe(0)
+  for (const [what, line, code, complaint] of hostile) {
+    const played = await run(`hub device-identity ${line}`)
+    everything.push(played)
+    expect(played.ran, what).toMatchObject({ code })
+    expect(played.ran.err, what).toMatch(complaint)
+    expect(played.ran.err + played.ran.out, what).not.toContain(SECRET)
+  }
+})
+
+test('connection strings that lead nowhere: cause and remedy, no key', async () => {
+  const { connectionString, hostName } = hubOf(muster)
+  const show = (login: string) => runMuster(['hub', 'device-identity', 'list', '-l', login, '--ca', muster.app.caFile])
+  expect(await show(connectionString)).toMatchObject({ code: 0 })
+  const wrongKey = connectionString.replace(/Key=[^;]*$/, `Key=${Buffer.alloc(32, 1).toString('base64')}`)
+  for (const [login, complaint] of [
+    [wrongKey, /401 IotHubUnauthorized/],
+    [connectionString.replace('iothubowner', 'nobody'), /401 IotHubUnauthorized/],
+    [connectionString.replace(hostName, 'nowhere.invalid:1'), /ENOTFOUND|EAI_AGAIN/],
+    [connectionString.replace(hostName, '127.0.0.1:1'), /ECONNREFUSED.*Nothing listens there/],
+    [connectionString.replaceAll(';', ','), /found no SharedAccessKeyName/],
+    ['', /found no HostName/],
+  ] as const) {
+    const ran = await show(login)
+    expect(ran.code, login).not.toBe(0)
+    expect(ran.err).toMatch(complaint)
+    for (const key of keys) expect(ran.err).not.toContain(key)
+  }
+})
+
 /** Commands that are asked for keys by their names or options. */
 const asksForKeys = ({ words }: Played): boolean =>
   words.some((word) => word.includes('connection-string') || word === '--show-keys')
