@@ -2,6 +2,7 @@ import { Command, CommanderError, Help, type Option } from 'commander'
 import { redactText } from '../base/log.ts'
 import { version } from '../base/version.ts'
 import { certsCommand } from './certs.ts'
+import { completionCommand } from './completion.ts'
 import { demoCommand } from './demo.ts'
 import { deriveKeyCommand } from './derive-key.ts'
 import { dpsCommand } from './dps.ts'
@@ -24,6 +25,7 @@ const commands: readonly Register[] = [
   tpmCommand,
   dpsCommand,
   hubCommand,
+  completionCommand,
 ]
 
 /**
