@@ -1,22 +1,15 @@
-import { readFile, stat, writeFile } from 'node:fs/promises'
-import { limits } from '../base/limits.ts'
+import { writeFile } from 'node:fs/promises'
 import { CertificateError, readCertificates } from '../crypto/certificates.ts'
+import { readBounded } from './bounded-file.ts'
 import { type Environment, notice, refused, usage } from './environment.ts'
 import { absolute } from './ready-file.ts'
 
 /** Reads a file that the user named; `what` is how a complaint calls its content. */
 export async function readNamed(path: string, what: string, { cwd }: Environment): Promise<Buffer> {
   const file = absolute(cwd, path)
-  try {
-    const { size } = await stat(file)
-    if (size > limits.cliFileBytes)
-      throw usage(`Expected ${what} of at most ${limits.cliFileBytes} bytes in ${file}, found ${size} bytes.`)
-    return await readFile(file)
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException
-    if (code === undefined) throw cause
-    throw usage(`Expected ${what} in ${file}, found ${code === 'ENOENT' ? 'no such file' : code}.`, cause)
-  }
+  const content = await readBounded(file)
+  if (typeof content === 'string') throw usage(`Expected ${what} in ${file}, found ${content}.`)
+  return content
 }
 
 /**

@@ -68,8 +68,11 @@ export async function listAll(
   return items.slice(0, top)
 }
 
-/** A path from literal segments and ids; each is percent-encoded. */
-export const pathOf = (...segments: readonly string[]): string => `/${segments.map(encodeURIComponent).join('/')}`
+/** A path from literal segments and ids; each is percent-encoded. An empty one would name another resource. */
+export function pathOf(...segments: readonly string[]): string {
+  if (segments.includes('')) throw usage('Expected an ID or a name, found an empty text.')
+  return `/${segments.map((segment) => encodeURIComponent(segment.toWellFormed())).join('/')}`
+}
 
 /** `If-Match` for a change: the etag given, else any. */
 export const ifMatch = (etag: string | undefined): Record<string, string> => ({ 'If-Match': etag ?? '*' })

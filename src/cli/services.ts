@@ -1,9 +1,10 @@
 import { Fields } from '../base/json.ts'
 import { type Environment, usage } from './environment.ts'
+import { readNamed } from './files.ts'
 import { managementPath, policiesOf } from './management.ts'
-import { absolute, dialledAs, type ReadyFile, readReadyFile } from './ready-file.ts'
+import { dialledAs, type ReadyFile, readReadyFile } from './ready-file.ts'
 import { createRest, type Rest } from './rest.ts'
-import { loginTarget, readText, readyTarget, type ServiceTarget } from './target.ts'
+import { loginTarget, readyTarget, type ServiceTarget } from './target.ts'
 
 /** How a command is told which service it is for. */
 interface TargetOptions {
@@ -73,8 +74,9 @@ export async function managementRest(options: ManagementOptions, environment: En
 /** The management API of a ready file that was read already. */
 export async function managementOf(ready: ReadyFile, environment: Environment): Promise<Rest> {
   if (ready.management === undefined) throw usage(`Expected a management API in ${ready.path}, found none.`)
-  const token = await readText(absolute(environment.cwd, ready.management.tokenFile), 'the management token')
-  const target = { kind: 'bearer', url: new URL(ready.management.url), token: token.trim() } as const
+  const { url, tokenFile } = ready.management
+  const token = (await readNamed(tokenFile, 'the management token', environment)).toString('utf8').trim()
+  const target = { kind: 'bearer', url, token } as const
   return createRest(target, environment)
 }
 

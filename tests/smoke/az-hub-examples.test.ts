@@ -438,7 +438,12 @@ const hostile: readonly (readonly [what: string, line: string, code: number, com
     1,
     /status must be one of enabled, disabled, found "banana"/,
   ],
-  ['a flag that is none', 'update -d hostile --set capabilities.iotEdge=maybe', 1, /iotEdge must be true or false, found a string/],
+  [
+    'a flag that is none',
+    'update -d hostile --set capabilities.iotEdge=maybe',
+    1,
+    /iotEdge must be true or false, found a string/,
+  ],
   ['no credentials', `update -d hostile --set 'authentication={"type":"none"}'`, 1, /type must be sas, selfSigned or/],
   ['another device', 'update -d hostile --set deviceId=other', 2, /Expected --set of status/],
   ['a stale etag', 'update -d hostile --ee -e MQ==', 1, /412 PreconditionFailed.*Read it again/],
