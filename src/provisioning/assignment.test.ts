@@ -292,6 +292,17 @@ test('reprovisioning, never: the first hub for good', async () => {
   expect(b.devices.has('dev')).toBe(false)
 })
 
+test('it stays, and its hub had lost it: that is a first assignment, with the enrollment’s twin', async () => {
+  const room = await provisioningRoom({ linked: [HUB_A] })
+  await enroll(room, 'dev')
+  const claim = keyClaim(room, 'dev', KEY)
+  await registered(room.provisioning, claim)
+  room.hubs.get(HUB_A)!.devices.clear()
+  const again = await registered(room.provisioning, claim)
+  expect(again.registrationState).toMatchObject({ assignedHub: HUB_A, substatus: 'initialAssignment' })
+  expect(room.hubs.get(HUB_A)!.devices.get('dev')!.data).toEqual(initial)
+})
+
 test('nothing to take along: the hub it leaves has lost the device, or is lost itself', async () => {
   const gone = await movable({})
   gone.a.devices.clear()
@@ -308,7 +319,7 @@ test('nothing to take along: the hub it leaves has lost the device, or is lost i
 })
 
 test.each([
-  ['before it arrived', (record: Registration) => record.leftover !== undefined && record.status === 'assigning'],
+  ['before it arrived', (record: Registration) => record.status === 'assigning' && record.untold === true],
   ['before it was told', (record: Registration) => record.status === 'assigned'],
 ])('a move that is killed %s loses nothing and tells of the move', async (_when, dies) => {
   const { room, claim, a, b } = await movable({}, { through: dyingStore(dies) })
@@ -324,6 +335,65 @@ test.each([
   expect(b.devices.get('dev')!.data).toEqual(own)
   expect(a.devices.has('dev')).toBe(false)
   await next.registrations.stop()
+})
+
+test('a move that was killed after the hub made the device, and is not wanted any more, leaves nothing behind', async () => {
+  const { room, claim, a, b } = await movable({}, { through: dyingStore((record) => record.untold === true) })
+  const { operationId } = await room.provisioning.registrations.register(claim, {}, API)
+  await until(() => b.devices.has('dev'))
+  await settled()
+  await enroll(room, 'dev', { iotHubs: [HUB_A] })
+  const next = room.again()
+  next.registrations.start()
+  expect((await ended(next, claim, operationId)).registrationState).toMatchObject({
+    assignedHub: HUB_A,
+    substatus: 'reprovisionedToInitialAssignment',
+  })
+  expect(a.devices.get('dev')!.data).toEqual(own)
+  expect(b.devices.has('dev')).toBe(false)
+  await next.registrations.stop()
+})
+
+test('a device that stays does not wait for a hub where it may be left over', async () => {
+  const { room, claim, a, b } = await movable({})
+  b.faults.push(...Array.from({ length: 5 }, () => new ServiceError(503001, 'away')))
+  const { operationId } = await room.provisioning.registrations.register(claim, {}, API)
+  for (const pause of [1_000, 2_000, 4_000, 8_000]) {
+    await settled()
+    room.clock.advance(pause)
+  }
+  expect((await ended(room.provisioning, claim, operationId)).status).toBe('failed')
+  await enroll(room, 'dev', { iotHubs: [HUB_A] })
+  b.faults.push(new ServiceError(503001, 'still away'))
+  expect((await registered(room.provisioning, claim)).registrationState).toMatchObject({ assignedHub: HUB_A })
+  expect(a.devices.get('dev')!.data).toEqual(own)
+  await registered(room.provisioning, claim)
+  expect(b.calls.filter((call) => call === 'remove dev')).toHaveLength(2)
+  await registered(room.provisioning, claim)
+  expect(b.calls.filter((call) => call === 'remove dev')).toHaveLength(2)
+})
+
+test('the hub it leaves does not answer: the failure names that hub, and nothing is made in the other', async () => {
+  const { room, claim, a, b } = await movable({})
+  a.faults.push(...Array.from({ length: 5 }, () => new ServiceError(503001, 'away')))
+  const { operationId } = await room.provisioning.registrations.register(claim, {}, API)
+  for (const pause of [1_000, 2_000, 4_000, 8_000]) {
+    await settled()
+    room.clock.advance(pause)
+  }
+  expect((await ended(room.provisioning, claim, operationId)).registrationState).toMatchObject({
+    status: 'failed',
+    errorCode: 503001,
+    errorMessage: `The hub ${HUB_A} did not give what the device has there: away`,
+  })
+  expect(b.devices.has('dev')).toBe(false)
+})
+
+test('an Edge device stays one when it moves, and a disabled device stays disabled', async () => {
+  const { room, claim, a, b } = await movable({})
+  a.devices.get('dev')!.device = { ...a.devices.get('dev')!.device, iotEdge: true, status: 'disabled' }
+  await registered(room.provisioning, claim)
+  expect(b.devices.get('dev')!.device).toMatchObject({ iotEdge: true, status: 'disabled' })
 })
 
 test('a device that asks again while its interrupted move waits keeps its data and hears of the move', async () => {
