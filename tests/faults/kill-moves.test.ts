@@ -23,7 +23,11 @@ const ROUNDS = Number(process.env['MUSTER_KILL_ROUNDS'] ?? 40)
 const SEED = Number(process.env['MUSTER_SEED'] ?? Date.now() % 1_000_000)
 
 const folder = mkdtempSync(join(tmpdir(), 'muster-kill-moves-'))
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
+let muster: MusterProcess
+afterAll(async () => {
+  await muster.kill()
+  rmSync(folder, { recursive: true, force: true })
+})
 
 interface Hub {
   /** As it is linked. */
@@ -89,7 +93,7 @@ test(`${ROUNDS} rounds of kill -9 under webhooks and moves (seed ${SEED})`, asyn
   webhook = await webhookDouble(random)
   const start = (): Promise<MusterProcess> =>
     startProcess(join(folder, 'data'), ['--outbound-ca', join(elsewhere.folder, 'data', 'ca.pem')])
-  let muster = await start()
+  muster = await start()
   hubs = await threeHubs(muster)
   for (; round < ROUNDS; round++) {
     const running = muster
