@@ -85,6 +85,7 @@ const telling = {
     iotHubs: [{ name: 'x', connectionString: `HostName=x;SharedAccessKeyName=y;SharedAccessKey=${KEY}` }],
   },
   value: [
+    { keyName: 'other', rights: 'x', ...keys },
     { keyName: 'x', name: 'x', rights: 'x', ...keys, properties: { hostName: 'x', authorizationPolicies: [keys] } },
   ],
 }
