@@ -35,15 +35,14 @@ export async function createService(
   options: Named & {
     readonly location?: string
     readonly tags?: readonly string[]
-    readonly enforceDataResidency?: boolean
   },
   environment: Environment,
 ): Promise<void> {
-  const { dpsName, location, tags, enforceDataResidency: enableDataResidency } = options
+  const { dpsName, location, tags } = options
   const body = compact({
     location,
     tags: tags && pairsOf(tags),
-    properties: compact({ enableDataResidency }),
+    properties: {},
   })
   const rest = await managementRest(options, environment)
   const existing = await listDocuments(rest, 'dps')
