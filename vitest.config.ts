@@ -20,6 +20,7 @@ export default defineConfig({
           include: [
             'tests/faults/**/*.test.ts',
             'tests/strangers/**/*.test.ts',
+            'tests/sdk-java/**/*.test.ts',
             'tests/sdk-python/**/*.test.ts',
             'tests/tpm/**/*.test.ts',
           ],

@@ -19,6 +19,8 @@ export interface ProvisioningClient {
   /** What the client makes of a 401 with this answer. */
   expectRefused(registering: Promise<unknown>, answer: { errorCode: number; message: string }): Promise<void>
   expectDisabled(registering: Promise<unknown>): Promise<void>
+  /** How the client words this substatus; default: as the service. */
+  readonly initialAssignment?: string
   /** A payload as the client sends it; default: as it is. */
   readonly sent?: (payload: object) => unknown
 }
@@ -47,7 +49,7 @@ export function provisioningMatrix(title: string, client: ProvisioningClient, cu
     const registered = await client.register(current(), { registrationId: id, credential })
     const { hostName } = hubOf(current().muster)
     expect(registered).toMatchObject({
-      ...{ status: 'assigned', substatus: 'initialAssignment' },
+      ...{ status: 'assigned', substatus: client.initialAssignment ?? 'initialAssignment' },
       ...{ assignedHub: hostName, deviceId },
     })
     const { authentication } = await inHub(deviceId)

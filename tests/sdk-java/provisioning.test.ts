@@ -1,0 +1,48 @@
+import { afterAll, beforeAll, describe, expect } from 'vitest'
+import { type DeviceProcess, foreignClient } from '../support/device-process.ts'
+import { hasJava, javaClients, startJavaDevices } from '../support/java.ts'
+import { type ProvisioningClient, provisioningMatrix } from '../support/provisioning-matrix.ts'
+import { type ProvisioningWorld, startProvisioningWorld } from '../support/provisioning-world.ts'
+
+// The unmodified Java clients, provisioning and device, over HTTPS, MQTT and MQTT in WebSockets (dps.md 1 and 2).
+
+let world: ProvisioningWorld
+let devices: DeviceProcess
+
+const javaClient = (transport: ProvisioningClient['transport']): ProvisioningClient => ({
+  ...foreignClient(() => devices, { prefix: `java-${transport}`, transport }),
+  initialAssignment: 'INITIAL_ASSIGNMENT',
+
+  /** Over HTTPS it shows the body as it came, over MQTT what it read in it. */
+  async expectRefused(registering, { errorCode, message }) {
+    const words =
+      transport === 'http'
+        ? new RegExp(`ProvisioningDeviceHubException: .*"errorCode":${errorCode},.*"message":"${message}"`)
+        : `Service error: ${errorCode} - ${message} - TrackingId: `
+    await expect(registering).rejects.toThrow(words)
+  },
+
+  /** It has a status for it, but where one waits for the result it throws without a word. */
+  async expectDisabled(registering) {
+    await expect(registering).rejects.toThrow(/^[a-z.]+\.ProvisioningDeviceHubException$/)
+  },
+
+  /** It sends what the caller gave as a JSON text (dps.md 1.3). */
+  sent: (payload) => JSON.stringify(payload),
+})
+
+describe.skipIf(!hasJava())('Java (needs a JDK from 17 on, and Maven)', () => {
+  beforeAll(async () => {
+    const clients = javaClients()
+    world = await startProvisioningWorld({ hostName: 'dps.muster.test' })
+    devices = startJavaDevices(clients, world.muster)
+  }, 300_000)
+  afterAll(async () => {
+    await devices.stop()
+    await world.stop()
+  })
+
+  provisioningMatrix('over HTTPS', javaClient('http'), () => world)
+  provisioningMatrix('over MQTT', javaClient('mqtt'), () => world)
+  provisioningMatrix('over MQTT in a WebSocket', javaClient('mqtt-ws'), () => world)
+})
