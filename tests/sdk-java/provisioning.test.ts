@@ -31,7 +31,13 @@ const javaClient = (transport: ProvisioningClient['transport']): ProvisioningCli
   sent: (payload) => JSON.stringify(payload),
 })
 
-describe.skipIf(!hasJava())('Java (needs a JDK from 17 on, and Maven)', () => {
+const isPossible = hasJava()
+if (!isPossible)
+  console.warn(
+    'Java: skipped, it needs Maven and a JDK from 17 on (Debian: apt-get install maven default-jdk-headless).',
+  )
+
+describe.skipIf(!isPossible)('Java', () => {
   beforeAll(async () => {
     const clients = javaClients()
     world = await startProvisioningWorld({ hostName: 'dps.muster.test' })

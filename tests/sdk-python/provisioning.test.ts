@@ -23,7 +23,10 @@ const pythonClient = (transport: 'mqtt' | 'mqtt-ws'): ProvisioningClient => ({
   },
 })
 
-describe.skipIf(!hasPython())('Python (needs python3 with venv)', () => {
+const isPossible = hasPython()
+if (!isPossible) console.warn('Python: skipped, it needs python3 with venv (Debian: apt-get install python3-venv).')
+
+describe.skipIf(!isPossible)('Python', () => {
   beforeAll(async () => {
     const python = pythonWithSdk()
     world = await startProvisioningWorld()
