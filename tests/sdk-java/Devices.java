@@ -1,5 +1,4 @@
 import com.google.gson.Gson;
-import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
@@ -16,9 +15,7 @@ import com.microsoft.azure.sdk.iot.provisioning.device.ProvisioningDeviceClientT
 import com.microsoft.azure.sdk.iot.provisioning.security.SecurityProvider;
 import com.microsoft.azure.sdk.iot.provisioning.security.SecurityProviderSymmetricKey;
 import com.microsoft.azure.sdk.iot.provisioning.security.hsm.SecurityProviderX509Cert;
-import java.io.BufferedReader;
 import java.io.ByteArrayInputStream;
-import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.security.KeyFactory;
 import java.security.PrivateKey;
@@ -29,49 +26,21 @@ import java.security.spec.PKCS8EncodedKeySpec;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
 
-/**
- * Devices with the unmodified Java clients. Reads one JSON object per line from stdin and does what it asks, all of
- * them at once; writes one line to stdout for each: the result, or how the clients word their failure.
- */
-public final class Devices {
+/** Devices with the provisioning device client and the device client. */
+final class Devices {
     private static final Gson gson = new Gson();
 
-    public static void main(String[] arguments) throws Exception {
-        ExecutorService threads = Executors.newCachedThreadPool();
-        BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-        for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-            JsonObject asked = JsonParser.parseString(line).getAsJsonObject();
-            threads.submit(() -> answer(asked));
-        }
-        System.exit(0);
-    }
-
-    private static void answer(JsonObject asked) {
-        JsonObject answer = new JsonObject();
-        answer.add("id", asked.get("id"));
-        try {
-            answer.add("result", asked.get("do").getAsString().equals("register") ? register(asked) : useHub(asked));
-        } catch (Throwable error) {
-            answer.add("error", causesOf(error));
-        }
-        synchronized (System.out) {
-            System.out.println(gson.toJson(answer));
-        }
-    }
-
-    private static JsonElement register(JsonObject asked) throws Exception {
+    static JsonElement register(JsonObject asked) throws Exception {
         ProvisioningDeviceClient client = ProvisioningDeviceClient.create(
-            text(asked, "host"),
-            text(asked, "idScope"),
-            switch (text(asked, "transport")) {
+            Clients.text(asked, "host"),
+            Clients.text(asked, "idScope"),
+            switch (Clients.text(asked, "transport")) {
                 case "http" -> ProvisioningDeviceClientTransportProtocol.HTTPS;
                 case "mqtt" -> ProvisioningDeviceClientTransportProtocol.MQTT;
                 default -> ProvisioningDeviceClientTransportProtocol.MQTT_WS;
             },
-            securityOf(asked, text(asked, "registrationId")));
+            securityOf(asked, Clients.text(asked, "registrationId")));
         try {
             AdditionalData additional = new AdditionalData();
             if (asked.has("payload")) additional.setProvisioningPayload(asked.get("payload").toString());
@@ -90,11 +59,11 @@ public final class Devices {
     }
 
     /** Connects, sends one message, reads the twin. A device that provisioned over HTTPS lives over MQTT. */
-    private static JsonElement useHub(JsonObject asked) throws Exception {
-        String deviceId = text(asked, "deviceId");
-        boolean inWebSocket = text(asked, "transport").equals("mqtt-ws");
+    static JsonElement useHub(JsonObject asked) throws Exception {
+        String deviceId = Clients.text(asked, "deviceId");
+        boolean inWebSocket = Clients.text(asked, "transport").equals("mqtt-ws");
         DeviceClient client = new DeviceClient(
-            text(asked, "hub"),
+            Clients.text(asked, "hub"),
             deviceId,
             securityOf(asked, deviceId),
             inWebSocket ? IotHubClientProtocol.MQTT_WS : IotHubClientProtocol.MQTT);
@@ -126,16 +95,16 @@ public final class Devices {
 
     private static SecurityProvider securityOf(JsonObject asked, String registrationId) throws Exception {
         JsonObject credential = asked.getAsJsonObject("credential");
-        byte[] key = text(credential, "key").getBytes(StandardCharsets.US_ASCII);
-        if (text(credential, "kind").equals("sas")) return new SecurityProviderSymmetricKey(key, registrationId);
+        byte[] key = Clients.text(credential, "key").getBytes(StandardCharsets.US_ASCII);
+        if (Clients.text(credential, "kind").equals("sas")) return new SecurityProviderSymmetricKey(key, registrationId);
         List<X509Certificate> chain = new ArrayList<>();
-        byte[] pem = text(credential, "cert").getBytes(StandardCharsets.US_ASCII);
+        byte[] pem = Clients.text(credential, "cert").getBytes(StandardCharsets.US_ASCII);
         CertificateFactory certificates = CertificateFactory.getInstance("X.509");
         for (Certificate one : certificates.generateCertificates(new ByteArrayInputStream(pem)))
             chain.add((X509Certificate) one);
         X509Certificate leaf = chain.remove(0);
         // The client registers under the certificate's common name, unless its provider names another.
-        return new SecurityProviderX509Cert(leaf, privateKey(text(credential, "key"), leaf), chain) {
+        return new SecurityProviderX509Cert(leaf, privateKey(Clients.text(credential, "key"), leaf), chain) {
             @Override
             public String getClientCertificateCommonName() {
                 return registrationId;
@@ -146,15 +115,5 @@ public final class Devices {
     private static PrivateKey privateKey(String pem, X509Certificate leaf) throws Exception {
         byte[] der = Base64.getMimeDecoder().decode(pem.replaceAll("-----[A-Z ]+-----", ""));
         return KeyFactory.getInstance(leaf.getPublicKey().getAlgorithm()).generatePrivate(new PKCS8EncodedKeySpec(der));
-    }
-
-    private static JsonArray causesOf(Throwable error) {
-        JsonArray causes = new JsonArray();
-        for (Throwable cause = error; cause != null; cause = cause.getCause()) causes.add(cause.toString());
-        return causes;
-    }
-
-    private static String text(JsonObject asked, String member) {
-        return asked.get(member).getAsString();
     }
 }

@@ -1,8 +1,13 @@
-import { afterAll, beforeAll, describe, expect } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { stopClean } from '../support/clean-stop.ts'
 import { type DeviceProcess, foreignClient } from '../support/device-process.ts'
+import { newKey, symmetricKeys } from '../support/enrollments.ts'
 import { hasJava, javaClients, startJavaDevices } from '../support/java.ts'
+import { startMuster } from '../support/muster.ts'
 import { type ProvisioningClient, provisioningMatrix } from '../support/provisioning-matrix.ts'
 import { type ProvisioningWorld, startProvisioningWorld } from '../support/provisioning-world.ts'
+import { byKey } from '../support/sdk.ts'
+import { enrolling } from '../support/service-client.ts'
 
 // The unmodified Java clients, provisioning and device, over HTTPS, MQTT and MQTT in WebSockets (dps.md 1 and 2).
 
@@ -51,4 +56,18 @@ describe.skipIf(!isPossible)('Java', () => {
   provisioningMatrix('over HTTPS', javaClient('http'), () => world)
   provisioningMatrix('over MQTT', javaClient('mqtt'), () => world)
   provisioningMatrix('over MQTT in a WebSocket', javaClient('mqtt-ws'), () => world)
+
+  test('over HTTPS on another port, as part of the name', async () => {
+    const elsewhere = await startMuster({ config: { hostNames: ['dps.muster.test'] } })
+    const there = startJavaDevices(javaClients(), elsewhere)
+    const key = newKey()
+    await enrolling(elsewhere).enroll('other-port', symmetricKeys(key, newKey()))
+    const { register } = foreignClient(() => there, { prefix: '', transport: 'http' })
+    const result = await register(elsewhere, { registrationId: 'other-port', credential: byKey(key) })
+    const { dps, ports } = elsewhere.addresses
+    expect(dps.hostName).toBe(`dps.muster.test:${ports.https}`)
+    expect(result).toMatchObject({ status: 'assigned', assignedHub: dps.hostName })
+    await there.stop()
+    await stopClean(elsewhere)
+  })
 })

@@ -15,7 +15,7 @@ afterAll(() => world.stop())
 const nodeClient = (transport: ProvisioningClient['transport']): ProvisioningClient => ({
   prefix: transport,
   transport,
-  register: async ({ muster }, registering) =>
+  register: async (muster, registering) =>
     (await provision(muster, { ...registering, transport })) as object as Registered,
   useHub: (hub, deviceId, credential) => useHub(hub, deviceId, credential, deviceTransport[transport]),
 

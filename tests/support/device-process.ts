@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
+import type { Running } from './hub.ts'
 import type { ProvisioningClient, Registered } from './provisioning-matrix.ts'
-import type { ProvisioningWorld } from './provisioning-world.ts'
 
 /** A program with unmodified clients of another language; it does all that it is asked at once. */
 export interface DeviceProcess {
@@ -72,7 +72,7 @@ export function foreignClient(
   { prefix, transport }: Pick<ProvisioningClient, 'prefix' | 'transport'>,
 ): Pick<ProvisioningClient, 'prefix' | 'transport' | 'register' | 'useHub'> {
   const register = async (
-    { muster: { addresses } }: ProvisioningWorld,
+    { addresses }: Running,
     { idScope = addresses.idScope, ...registering }: Parameters<ProvisioningClient['register']>[1],
   ): Promise<Registered> =>
     (await devices().ask({

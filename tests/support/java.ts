@@ -1,6 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type DeviceProcess, startDevices } from './device-process.ts'
@@ -25,10 +25,11 @@ export function javaClients(): string {
   return folder
 }
 
-/** Runs `Devices.java`. The private CA is all that it trusts, and the Muster's host name all that it can resolve. */
+/** Runs the program beside pom.xml. The private CA is all that it trusts, and the Muster's host name all that it can resolve. */
 export function startJavaDevices(clients: string, { app, folder, addresses }: TestMuster): DeviceProcess {
   const hosts = join(folder, 'java-hosts')
-  writeFileSync(hosts, `${addresses.address} ${addresses.dps.hostName}\n`)
+  const [name] = addresses.dps.hostName.split(':')
+  writeFileSync(hosts, `${addresses.address} ${name}\n`)
   const trustStore = join(folder, 'java-trust.p12')
   rmSync(trustStore, { force: true })
   const store = ['-keystore', trustStore, '-storetype', 'PKCS12', '-storepass', 'changeit']
@@ -40,6 +41,9 @@ export function startJavaDevices(clients: string, { app, folder, addresses }: Te
     `-Djavax.net.ssl.trustStore=${trustStore}`,
     '-Djavax.net.ssl.trustStorePassword=changeit',
   ]
-  const program = join(suite, 'Devices.java')
-  return startDevices('java', [...flags, '-cp', join(clients, '*'), program], { PATH: process.env['PATH'] })
+  const compiled = join(folder, 'java-classes')
+  const sources = globSync(join(suite, '*.java'))
+  execFileSync('javac', ['--release', '17', '-d', compiled, '-cp', join(clients, '*'), ...sources], { stdio: 'pipe' })
+  const classes = `${compiled}:${join(clients, '*')}`
+  return startDevices('java', [...flags, '-cp', classes, 'Clients'], { PATH: process.env['PATH'] })
 }

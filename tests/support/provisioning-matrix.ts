@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { initialTwin, newKey, symmetricKeys } from './enrollments.ts'
-import { hubOf } from './hub.ts'
+import { hubOf, type Running } from './hub.ts'
 import { type Admission, admitted, refused } from './provisioning-cases.ts'
 import { type ProvisioningWorld, welcome } from './provisioning-world.ts'
 import { byKey, type Credential, type Registering } from './sdk.ts'
@@ -13,7 +13,7 @@ export interface ProvisioningClient {
   readonly prefix: string
   readonly transport: 'http' | 'mqtt' | 'mqtt-ws'
   /** Rejects as the client does. */
-  register(world: ProvisioningWorld, registering: Registering): Promise<Registered>
+  register(muster: Running, registering: Registering): Promise<Registered>
   /** Connects, sends one message, answers with the desired properties of the twin. */
   useHub(hub: string, deviceId: string, credential: Credential): Promise<unknown>
   /** What the client makes of a 401 with this answer. */
@@ -46,7 +46,7 @@ export function provisioningMatrix(title: string, client: ProvisioningClient, cu
   /** Registers, then lives: assigned where and as whom it should be, connected, one message sent, the first twin read. */
   async function expectAssigned(id: string, credential: Credential, expected: Partial<Admission> = {}): Promise<void> {
     const { deviceId = id, hubKeys } = expected
-    const registered = await client.register(current(), { registrationId: id, credential })
+    const registered = await client.register(current().muster, { registrationId: id, credential })
     const { hostName } = hubOf(current().muster)
     expect(registered).toMatchObject({
       ...{ status: 'assigned', substatus: client.initialAssignment ?? 'initialAssignment' },
@@ -68,7 +68,7 @@ export function provisioningMatrix(title: string, client: ProvisioningClient, cu
       const registrationId = named(id)
       const { credential, idScope, mend } = await arrange(current(), registrationId)
       const scope = idScope === undefined ? {} : { idScope }
-      const registering = client.register(current(), { registrationId, credential, ...scope })
+      const registering = client.register(current().muster, { registrationId, credential, ...scope })
       if (because === 'disabled') {
         await client.expectDisabled(registering)
         const record = await current().dps.rest('GET', `/registrations/${registrationId}?api-version=2021-10-01`)
@@ -87,7 +87,7 @@ export function provisioningMatrix(title: string, client: ProvisioningClient, cu
       const [registrationId, key] = [named('payload'), newKey()]
       await current().dps.enroll(registrationId, symmetricKeys(key, newKey()))
       const payload = { model: 'x1', nested: { list: [1, 2] } }
-      const result = await client.register(current(), { registrationId, credential: byKey(key), payload })
+      const result = await client.register(current().muster, { registrationId, credential: byKey(key), payload })
       expect(result).toMatchObject({ status: 'assigned', deviceId: registrationId })
       expect(result.payload ?? undefined).toBeUndefined()
     })
@@ -99,7 +99,7 @@ export function provisioningMatrix(title: string, client: ProvisioningClient, cu
       const allocation = { allocationPolicy: 'custom', customAllocationDefinition }
       await dps.enroll(registrationId, { ...symmetricKeys(key, newKey()), ...allocation })
       const payload = { model: 'x-1' }
-      const result = await client.register(current(), { registrationId, credential: byKey(key), payload })
+      const result = await client.register(current().muster, { registrationId, credential: byKey(key), payload })
       expect(result).toMatchObject({ status: 'assigned', deviceId: registrationId, payload: welcome })
       expect(webhook.asked.get(registrationId)).toMatchObject({ payload: client.sent?.(payload) ?? payload })
     })
@@ -109,7 +109,7 @@ export function provisioningMatrix(title: string, client: ProvisioningClient, cu
       const results = await Promise.all(
         ids.map((id) => {
           const credential = byKey(derivedKey(current().groupKeys[0], id))
-          return client.register(current(), { registrationId: id, credential })
+          return client.register(current().muster, { registrationId: id, credential })
         }),
       )
       expect(results).toMatchObject(ids.map((deviceId) => ({ status: 'assigned', deviceId })))
