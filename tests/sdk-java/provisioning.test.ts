@@ -49,8 +49,8 @@ describe.skipIf(!isPossible)('Java', () => {
     devices = startJavaDevices(clients, world.muster)
   }, 300_000)
   afterAll(async () => {
-    await devices.stop()
-    await world.stop()
+    await devices?.stop()
+    await world?.stop()
   })
 
   provisioningMatrix('over HTTPS', javaClient('http'), () => world)

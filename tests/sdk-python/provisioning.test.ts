@@ -33,8 +33,8 @@ describe.skipIf(!isPossible)('Python', () => {
     devices = startPythonDevices(python, world.muster.app.caFile)
   }, 300_000)
   afterAll(async () => {
-    await devices.stop()
-    await world.stop()
+    await devices?.stop()
+    await world?.stop()
   })
 
   provisioningMatrix('over MQTT', pythonClient('mqtt'), () => world)
