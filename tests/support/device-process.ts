@@ -5,18 +5,9 @@ import type { ProvisioningClient, Registered } from './provisioning-matrix.ts'
 
 /** A program with unmodified clients of another language; it does all that it is asked at once. */
 export interface DeviceProcess {
-  /** One JSON line there, one back; rejects with a `ClientError` where the client fails. */
+  /** One JSON line there, one back; rejects where the client fails, in its words: each cause, the outermost first. */
   ask(what: object): Promise<unknown>
   stop(): Promise<void>
-}
-
-/** How a client words its failure: each cause with its class, the outermost first. */
-export class ClientError extends Error {
-  readonly causes: readonly string[]
-  constructor(causes: readonly string[]) {
-    super(causes.join('\n'))
-    this.causes = causes
-  }
 }
 
 interface Line {
@@ -38,7 +29,7 @@ export function startDevices(command: string, flags: readonly string[], env: Nod
     const asked = waiting.get(id)
     waiting.delete(id)
     if (error === undefined) asked?.resolve(result)
-    else asked?.reject(new ClientError(error))
+    else asked?.reject(new Error(error.join('\n')))
   })
   const ended = Promise.withResolvers<void>()
   const end = (reason: string): void => {
