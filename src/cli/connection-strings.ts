@@ -52,8 +52,11 @@ async function connectionStringsOf(
 ): Promise<string | readonly string[] | undefined> {
   const hostName = (await readInstance(rest, kind, name)).properties[hostNames[kind]]
   if (typeof hostName !== 'string') throw refused(`Expected a host name of ${name}, found none.`)
-  const connectionString = ({ keyName, primaryKey, secondaryKey }: PolicyKeys): string =>
-    `HostName=${dialledAs(hostName, ready)};SharedAccessKeyName=${keyName};SharedAccessKey=${keyType === 'primary' ? primaryKey : secondaryKey}`
+  const host = dialledAs(hostName, ready)
+  const connectionString = ({ keyName, primaryKey, secondaryKey }: PolicyKeys): string => {
+    const key = keyType === 'primary' ? primaryKey : secondaryKey
+    return `HostName=${host};SharedAccessKeyName=${keyName};SharedAccessKey=${key}`
+  }
   const policies = await policiesOf(rest, kind, name)
   if (showAll === true) return policies.map(connectionString)
   const found = policies.find(({ keyName }) => keyName.toLowerCase() === policyName.toLowerCase())

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander'
 import { certificateCommands } from './certificate-commands.ts'
 import type { Environment } from './environment.ts'
 import {
+  absentOption,
   addSpelled,
   choiceListOption,
   choiceOption,
@@ -40,13 +41,18 @@ function serviceCommands(dps: Command, environment: Environment): void {
     .option('-l, --location <location>', 'where it is; only kept and shown')
     .addOption(choiceOption('--sku <name>', 'price tier; there is one', ['S1']))
     .option('--tags <pairs...>', 'tags as name=value')
-    .addOption(flagOption('--edr, --enforce-data-residency', 'refused: data stays on this machine anyway'))
+    .addOption(
+      absentOption(
+        '--edr, --enforce-data-residency [true|false]',
+        'Expected no data residency: all data is on this machine.',
+      ),
+    )
     .action(async (options) => (await services()).createService(options, environment))
   withName(dps.command('update').description('change a provisioning service'))
     .option('--set <pairs...>', 'members of the resource, as in properties.allocationPolicy=GeoLatency')
     .option('--tags <pairs...>', 'tags as name=value, in place of those there are')
     .action(async (options) => (await services()).updateService(options, environment))
-  withName(dps.command('delete').description('delete a provisioning service, enrollments and records included'), {
+  withName(dps.command('delete').description('delete a provisioning service that has no enrollments'), {
     mandatory: true,
   }).action(async (options) => (await services()).deleteService(options, environment))
 }

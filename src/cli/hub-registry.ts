@@ -137,8 +137,10 @@ async function renewInTurns(rest: Rest, policyKey: string, names: readonly Ident
     // 400 is the answer when nothing was renewed, with the same body; and of a request that is malformed, without.
     const answer = await rest({ ...call, answered: [400] })
     const { body } = answer
-    if (!isObject(body) || !Array.isArray(body['rotatedKeys']) || !Array.isArray(body['errors']))
-      throw refusal(call, answer)
+    if (!isObject(body) || !Array.isArray(body['rotatedKeys']) || !Array.isArray(body['errors'])) {
+      if (answer.status === 400) throw refusal(call, answer)
+      throw refused('Expected renewed keys as the answer, found something else. Is this a hub?')
+    }
     rotatedKeys.push(...body['rotatedKeys'])
     errors.push(...body['errors'])
   }

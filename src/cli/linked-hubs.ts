@@ -107,9 +107,13 @@ async function replaceHubs(
 
 /** The hub that the user means: by its host name, or a name without a dot, which is that of a hub of this service. */
 async function requireLinked(rest: Rest, hubs: readonly JsonObject[], linkedHub: string): Promise<JsonObject> {
-  const host = splitHost(linkedHub.includes('.') ? linkedHub : await hostNameOf(rest, linkedHub)).host
-  const found = hubs.find(({ name }) => String(name).toLowerCase() === host.toLowerCase())
-  if (found !== undefined) return found
+  const meant = (linkedHub.includes('.') ? linkedHub : await hostNameOf(rest, linkedHub)).toLowerCase()
+  const names = hubs.map((hub) => ({ hub, name: String(hub['name']).toLowerCase() }))
+  const exact = names.find(({ name }) => name === meant)
+  // Our own hubs are linked without the port that users are told (ARCHITECTURE.md), others as they were given.
+  const byHost = names.filter(({ name }) => splitHost(name).host === splitHost(meant).host)
+  const found = exact ?? (byHost.length === 1 ? byHost[0] : undefined)
+  if (found !== undefined) return found.hub
   const known = hubs.map(({ name }) => String(name)).join(', ') || 'none'
   throw notFound(`Expected the host name of a linked hub (${known}), found ${JSON.stringify(linkedHub.slice(0, 80))}.`)
 }

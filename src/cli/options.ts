@@ -119,6 +119,7 @@ export const choiceListOption = (flags: string, description: string, choices: re
 /** An option of the az CLI for something that is not here: refused by name, not in the help. */
 export const absentOption = (flags: string, why: string): Option =>
   new Option(flags)
+    .preset('true')
     .argParser(() => {
       throw new InvalidArgumentError(why)
     })

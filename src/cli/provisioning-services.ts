@@ -36,15 +36,14 @@ export async function createService(
   options: Named & {
     readonly location?: string
     readonly tags?: readonly string[]
-    readonly enforceDataResidency?: boolean
   },
   environment: Environment,
 ): Promise<void> {
-  const { dpsName, location, tags, enforceDataResidency: enableDataResidency } = options
+  const { dpsName, location, tags } = options
   const body = compact({
     location,
     tags: tags && pairsOf(tags),
-    properties: compact({ enableDataResidency }),
+    properties: {},
   })
   const rest = await managementRest(options, environment)
   await requireNew(rest, 'dps', dpsName)

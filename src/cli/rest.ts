@@ -8,6 +8,7 @@ import { decodeKey } from '../crypto/keys.ts'
 import { signSas } from '../crypto/sas.ts'
 import { type CommandError, type Environment, notFound, refused, usage } from './environment.ts'
 import { splitHost } from './host-names.ts'
+import { withoutKeys } from './output.ts'
 import type { ServiceTarget, Target } from './target.ts'
 import { traceExchange } from './trace.ts'
 
@@ -167,7 +168,7 @@ function errorOf(body: unknown): { code?: string; message: string; trackingId?: 
   const code = inner['errorCode'] ?? inner['code']
   const { message, trackingId } = inner
   return {
-    message: typeof message === 'string' ? message : JSON.stringify(body).slice(0, 500),
+    message: typeof message === 'string' ? message : JSON.stringify(withoutKeys(body)).slice(0, 500),
     ...(code !== undefined && { code: String(code) }),
     ...(typeof trackingId === 'string' && trackingId !== '' && { trackingId }),
   }

@@ -70,6 +70,12 @@ const telling = {
   etag: '"1"',
   registrationId: 'x',
   deviceId: 'x',
+  moduleId: 'x',
+  capabilities: { iotEdge: true },
+  deviceScope: 'ms-azure-iot-edge://x-1',
+  parentScopes: ['ms-azure-iot-edge://x-1'],
+  rotatedKeys: [{ id: 'x', moduleId: null, ...keys }],
+  errors: [],
   keyName: 'x',
   rights: 'x',
   ...keys,
@@ -85,12 +91,16 @@ const telling = {
     iotHubs: [{ name: 'x', connectionString: `HostName=x;SharedAccessKeyName=y;SharedAccessKey=${KEY}` }],
   },
   value: [
+    { keyName: 'other', rights: 'x', ...keys },
     { keyName: 'x', name: 'x', rights: 'x', ...keys, properties: { hostName: 'x', authorizationPolicies: [keys] } },
   ],
 }
 
-/** Lists of the service APIs are arrays. */
-const tell = ({ path }: Seen): Reply => ({ body: /query\?|\/devices\?/.test(path) ? [telling] : telling })
+/** Lists of the service APIs are arrays; of instances there is one, so that commands need not be told which. */
+const tell = ({ path }: Seen): Reply => {
+  if (/query\?|\/(devices|modules)(\?|$)/.test(path)) return { body: [telling] }
+  return { body: /^\/(provisioningServices|IotHubs)$/.test(path) ? { value: telling.value.slice(-1) } : telling }
+}
 
 test.each([
   ['no JSON', { body: '<html>' }],
