@@ -84,14 +84,15 @@ const telling = {
     authorizationPolicies: [{ keyName: 'x', ...keys, rights: 'x' }],
     iotHubs: [{ name: 'x', connectionString: `HostName=x;SharedAccessKeyName=y;SharedAccessKey=${KEY}` }],
   },
-  value: [
-    { keyName: 'other', rights: 'x', ...keys },
-    { keyName: 'x', name: 'x', rights: 'x', ...keys, properties: { hostName: 'x', authorizationPolicies: [keys] } },
-  ],
 }
 
-/** Lists of the service APIs are arrays. */
-const tell = ({ path }: Seen): Reply => ({ body: /query\?|\/devices\?/.test(path) ? [telling] : telling })
+const policies = ['x', 'other'].map((keyName) => ({ keyName, rights: 'x', ...keys }))
+
+/** Lists of the service APIs are arrays, those of the management API members of an object. */
+function tell({ path }: Seen): Reply {
+  if (/query\?|\/devices\?/.test(path)) return { body: [telling] }
+  return { body: { ...telling, value: path.endsWith('/listkeys') ? policies : [telling] } }
+}
 
 test.each([
   ['no JSON', { body: '<html>' }],
