@@ -90,16 +90,14 @@ const telling = {
     authorizationPolicies: [{ keyName: 'x', ...keys, rights: 'x' }],
     iotHubs: [{ name: 'x', connectionString: `HostName=x;SharedAccessKeyName=y;SharedAccessKey=${KEY}` }],
   },
-  value: [
-    { keyName: 'other', rights: 'x', ...keys },
-    { keyName: 'x', name: 'x', rights: 'x', ...keys, properties: { hostName: 'x', authorizationPolicies: [keys] } },
-  ],
 }
 
-/** Lists of the service APIs are arrays; of instances there is one, so that commands need not be told which. */
-const tell = ({ path }: Seen): Reply => {
+const policies = ['x', 'other'].map((keyName) => ({ keyName, rights: 'x', ...keys }))
+
+/** Lists of the service APIs are arrays, those of the management API members of an object. */
+function tell({ path }: Seen): Reply {
   if (/query\?|\/(devices|modules)(\?|$)/.test(path)) return { body: [telling] }
-  return { body: /^\/(provisioningServices|IotHubs)$/.test(path) ? { value: telling.value.slice(-1) } : telling }
+  return { body: { ...telling, value: path.endsWith('/listkeys') ? policies : [telling] } }
 }
 
 test.each([
