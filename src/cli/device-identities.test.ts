@@ -233,6 +233,12 @@ test('renew-key of many: a hundred in a call, and a failure of some is an exit c
   expect(ran.err).toContain('found 1 that got none')
   expect(JSON.parse(ran.out).errors).toHaveLength(1)
   expect(ran.out + ran.err).not.toContain(keys.primaryKey)
+  answer = ({ body }) =>
+    (body as { devices: object[] }).devices.length < 100
+      ? { status: 503, body: 'busy' }
+      : { body: { rotatedKeys: (body as { devices: object[] }).devices, errors: [] } }
+  const interrupted = await identity('renew-key', '-d', ...ids, '--kt', 'both')
+  expect(interrupted.err).toMatch(/with 503: busy Before that, 100 of 150 identities got new keys/)
   answer = () => ({ status: 400, body: { rotatedKeys: [], errors: [{ id: 'x' }, { id: 'y' }] } })
   expect(await identity('renew-key', '-d', 'x', 'y', '--kt', 'both')).toMatchObject({ code: 1 })
   answer = () => ({ status: 400, body: { Message: 'ErrorCode:ArgumentInvalid;devices is odd' } })

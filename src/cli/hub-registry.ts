@@ -135,7 +135,13 @@ async function renewInTurns(rest: Rest, policyKey: string, names: readonly Ident
     }))
     const call = { method: 'POST', path: `/devices/keys/regenerate?${VERSION}`, body: { policyKey, devices } } as const
     // 400 is the answer when nothing was renewed, with the same body; and of a request that is malformed, without.
-    const answer = await rest({ ...call, answered: [400] })
+    const answer = await rest({ ...call, answered: [400] }).catch((cause: Error) => {
+      if (at === 0) throw cause
+      throw refused(
+        `${cause.message} Before that, ${rotatedKeys.length} of ${names.length} identities got new keys.`,
+        cause,
+      )
+    })
     const { body } = answer
     if (!isObject(body) || !Array.isArray(body['rotatedKeys']) || !Array.isArray(body['errors'])) {
       if (answer.status === 400) throw refusal(call, answer)

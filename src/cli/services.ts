@@ -36,10 +36,11 @@ export async function dpsRest(options: DpsOptions, environment: Environment): Pr
   return createRest(await readyTarget(ready, connectionString, ca, environment), environment)
 }
 
+/** A hub's REST API, found in the same way as its target. */
 export const hubRest = async (options: HubOptions, environment: Environment): Promise<Rest> =>
   createRest(await hubTarget(options, environment), environment)
 
-/** A hub's REST API: by `--login`, else by name through the management API, else the only one of the ready file. */
+/** Where a hub's REST API is: by `--login`, else by name through the management API, else the only one of the ready file. */
 export async function hubTarget(options: HubOptions, environment: Environment): Promise<ServiceTarget> {
   const { login, ca, hubName } = options
   if (login !== undefined) return loginTarget(login, ca, environment)
