@@ -71,6 +71,8 @@ export const limits = {
   twinKeyBytes: 1024,
   twinStringBytes: 4 * 1024,
   modulesPerDevice: 50,
+  /** `ms-azure-iot-edge://{deviceId}-{generationId}`. */
+  scopeLength: 256,
   /** Edge devices below one another (hub-service.md 2.5). */
   edgeLayers: 5,
 

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import { certificateCommands } from './certificate-commands.ts'
 import type { Environment } from './environment.ts'
 import {
   absentOption,
@@ -6,7 +7,6 @@ import {
   choiceListOption,
   choiceOption,
   dpsNameOption,
-  etagOption,
   flagOption,
   managementTargetOptions,
   showKeysOption,
@@ -17,7 +17,7 @@ import {
 export function resourceCommands(dps: Command, environment: Environment): void {
   serviceCommands(dps, environment)
   allocationPolicyCommands(dps, environment)
-  certificateCommands(dps, environment)
+  certificateCommands(dps, 'dps', withDpsName, environment)
   linkedHubCommands(dps, environment)
   policyCommands(dps, environment)
   connectionStringCommands(dps, environment)
@@ -82,44 +82,6 @@ function allocationPolicyCommands(dps: Command, environment: Environment): void 
       choiceOption('--policy <policy>', 'the new policy', ['Hashed', 'GeoLatency', 'Static']).makeOptionMandatory(),
     )
     .action(async (options) => (await services()).updateAllocationPolicy(options, environment))
-}
-
-function certificateCommands(dps: Command, environment: Environment): void {
-  const certificate = dps.command('certificate').description('CA certificates and their proof of possession')
-  const certificates = () => import('./certificates.ts')
-  const named = (name: string, description: string): Command =>
-    addSpelled(
-      withDpsName(certificate.command(name).description(description)),
-      new Option('-n, --certificate-name <name>', 'friendly name of the certificate').makeOptionMandatory(),
-      '--name',
-    )
-  const upload = (name: string, description: string): Command =>
-    named(name, description)
-      .requiredOption('-p, --path <file>', 'the certificate, PEM or DER')
-      .addOption(flagOption('-v, --verified', 'trust it at once, without proof of possession'))
-      .addOption(etagOption())
-  withDpsName(certificate.command('list').description('list CA certificates')).action(async (options) =>
-    (await certificates()).listCertificates(options, environment),
-  )
-  named('show', 'show a CA certificate').action(async (options) =>
-    (await certificates()).showCertificate(options, environment),
-  )
-  upload('create', 'upload a CA certificate; it is trusted once its possession is proved').action(async (options) =>
-    (await certificates()).createCertificate(options, environment),
-  )
-  upload('update', 'replace a CA certificate by another; its possession is to be proved again').action(
-    async (options) => (await certificates()).updateCertificate(options, environment),
-  )
-  named('delete', 'delete a CA certificate')
-    .addOption(etagOption())
-    .action(async (options) => (await certificates()).deleteCertificate(options, environment))
-  named('generate-verification-code', 'get the code that a verification certificate must carry as its common name')
-    .addOption(etagOption())
-    .action(async (options) => (await certificates()).generateVerificationCode(options, environment))
-  named('verify', 'prove possession with a certificate that the CA signed for the verification code')
-    .requiredOption('-p, --path <file>', 'the verification certificate, PEM or DER')
-    .addOption(etagOption())
-    .action(async (options) => (await certificates()).verifyCertificate(options, environment))
 }
 
 function linkedHubCommands(dps: Command, environment: Environment): void {

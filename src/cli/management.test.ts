@@ -85,6 +85,77 @@ test('hub list', async () => {
   expect(table.out).toMatch(/^hub-b {2,}hub-b\.example\.net:8443 {2,}Active {2,}\d/m)
 })
 
+test('hub create, show and delete: what was asked for, and only what is new', async () => {
+  const words = [
+    '--sku',
+    's2',
+    '--unit',
+    '3',
+    '--partition-count',
+    '2',
+    '--rd',
+    '5',
+    '-l',
+    'here',
+    '--tags',
+    'a=b=c',
+    'd',
+  ]
+  const created = await json('hub', 'create', '-n', 'hub-c', ...words)
+  expect(created).toMatchObject({
+    name: 'hub-c',
+    location: 'here',
+    tags: { a: 'b=c', d: '' },
+    sku: { name: 'S2', capacity: 3 },
+    properties: { eventHubEndpoints: { events: { partitionCount: 2, retentionTimeInDays: 5 } } },
+  })
+  expect(await json('hub', 'show', '--hub-name', 'HUB-C')).toEqual(created)
+  expect(await run('hub', 'create', '-n', 'Hub-C')).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('hub-c, which exists'),
+  })
+  expect(await run('hub', 'delete', '-n', 'hub-c', '-e', 'AAAAAAAAAAA=')).toMatchObject({ code: 1 })
+  expect(await run('hub', 'delete', '-n', 'hub-c')).toEqual({ code: 0, out: '', err: '' })
+  expect((await run('hub', 'show', '-n', 'hub-c')).code).toBe(3)
+})
+
+test.each([
+  [['hub', 'create', '-n', 'a b'], 1, '3 to 50 letters'],
+  [['hub', 'create', '-n', 'hub-d', '--sku', 'S9'], 2, 'Expected one of F1'],
+  [['hub', 'create', '-n', 'hub-d', '--unit', '0'], 2, 'from 1 to 200'],
+  [['hub', 'create', '-n', 'hub-d', '--partition-count', '33'], 2, 'from 1 to 32'],
+  [['hub', 'delete', '-n', 'hub-a'], 1, 'linked to the provisioning service dps-1'],
+  [
+    ['hub', 'policy', 'create', '--hub-name', 'hub-a', '-n', 'a b', '--permissions', 'ServiceConnect'],
+    1,
+    '1 to 64 of A-Z',
+  ],
+  [['hub', 'policy', 'create', '--hub-name', 'hub-a', '-n', 'x', '--permissions', 'Everything'], 2, 'RegistryRead'],
+  [
+    ['hub', 'policy', 'create', '--hub-name', 'hub-a', '-n', 'SERVICE', '--permissions', 'ServiceConnect'],
+    2,
+    'exists already',
+  ],
+  [['hub', 'policy', 'renew-key', '--hub-name', 'hub-a', '-n', 'service', '--rk', 'both'], 2, 'swap'],
+  [['hub', 'policy', 'list'], 2, 'Expected --hub-name'],
+  [['hub', 'certificate', 'create', '--hub-name', 'hub-a', '-n', 'x', '-p', 'token'], 2, 'Expected a certificate'],
+])('hostile: %j ends with code %i', async (words, code, complaint) => {
+  const ran = await run(...words)
+  expect(ran).toMatchObject({ code, out: '' })
+  expect(ran.err).toContain(complaint)
+})
+
+test('keys of a hub’s policy are renewed and swapped', async () => {
+  const policy = (...words: string[]) =>
+    json('hub', 'policy', ...words, '--hub-name', 'hub-b', '-n', 'service', '--show-keys')
+  const before = await policy('show')
+  const renewed = await policy('renew-key', '--rk', 'Secondary')
+  expect(renewed.primaryKey).toBe(before.primaryKey)
+  expect(renewed.secondaryKey).not.toBe(before.secondaryKey)
+  const swapped = await policy('renew-key', '--rk', 'swap')
+  expect([swapped.primaryKey, swapped.secondaryKey]).toEqual([renewed.secondaryKey, renewed.primaryKey])
+})
+
 test('an instance that does not exist is refused by name', async () => {
   const ran = await run('dps', 'certificate', 'list', '--dps-name', 'dps-2')
   expect(ran.code).toBe(3)

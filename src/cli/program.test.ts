@@ -42,7 +42,13 @@ const commands = [
   'tpm',
   'hub',
   'hub list',
+  'hub create',
+  'hub policy create',
   'hub device-identity create',
+  'hub device-identity update',
+  'hub device-identity renew-key',
+  'hub device-identity children',
+  'hub module-identity create',
 ]
 
 test.each(commands)('help of "muster %s" reads as it did', async (command) => {

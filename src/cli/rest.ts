@@ -8,6 +8,7 @@ import { decodeKey } from '../crypto/keys.ts'
 import { signSas } from '../crypto/sas.ts'
 import { type CommandError, type Environment, notFound, refused, usage } from './environment.ts'
 import { splitHost } from './host-names.ts'
+import { withoutKeys } from './output.ts'
 import type { ServiceTarget, Target } from './target.ts'
 import { traceExchange } from './trace.ts'
 
@@ -18,6 +19,8 @@ export interface Call {
   readonly headers?: Readonly<Record<string, string>>
   /** Sent as JSON. */
   readonly body?: unknown
+  /** Statuses besides 2xx that are answers to this call and not refusals. */
+  readonly answered?: readonly number[]
 }
 
 export interface Answer {
@@ -37,21 +40,30 @@ export function createRest(target: Target, environment: Environment): Rest {
     const startedAt = clock.now()
     const answer = await send(target, call, clock)
     traceExchange(environment, addressOf(target), call, answer, clock.now() - startedAt)
-    if (answer.status >= 200 && answer.status < 300) return answer
+    if ((answer.status >= 200 && answer.status < 300) || call.answered?.includes(answer.status)) return answer
     throw refusal(call, answer)
   }
 }
 
-/** Every page of a list: follows `x-ms-continuation` until it is absent or `top` items are there. */
-export async function listAll(rest: Rest, call: Call, top = Number.POSITIVE_INFINITY): Promise<unknown[]> {
+/**
+ * Every page of a list: follows `x-ms-continuation` until it is absent or `top` items are there. With `admits` only
+ * those that it lets through are kept and counted, so that nothing else of a large list is held.
+ */
+export async function listAll(
+  rest: Rest,
+  call: Call,
+  top = Number.POSITIVE_INFINITY,
+  admits?: (item: unknown) => boolean,
+): Promise<unknown[]> {
   const items: unknown[] = []
   let continuation: string | undefined
   do {
-    const page = Number.isFinite(top) ? { 'x-ms-max-item-count': String(top - items.length) } : {}
+    const few = admits === undefined && Number.isFinite(top)
+    const page = few ? { 'x-ms-max-item-count': String(top - items.length) } : {}
     const next = continuation === undefined ? {} : { 'x-ms-continuation': continuation }
     const { body, headers } = await rest({ ...call, headers: { ...call.headers, ...page, ...next } })
     if (!Array.isArray(body)) throw refused('Expected a list as the answer, found something else. Is this the service?')
-    items.push(...body)
+    items.push(...(admits === undefined ? body : body.filter(admits)))
     continuation = headers['x-ms-continuation'] as string | undefined
   } while (continuation !== undefined && items.length < top)
   return items.slice(0, top)
@@ -156,7 +168,7 @@ function errorOf(body: unknown): { code?: string; message: string; trackingId?: 
   const code = inner['errorCode'] ?? inner['code']
   const { message, trackingId } = inner
   return {
-    message: typeof message === 'string' ? message : JSON.stringify(body).slice(0, 500),
+    message: typeof message === 'string' ? message : JSON.stringify(withoutKeys(body)).slice(0, 500),
     ...(code !== undefined && { code: String(code) }),
     ...(typeof trackingId === 'string' && trackingId !== '' && { trackingId }),
   }

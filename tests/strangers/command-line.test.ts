@@ -54,22 +54,31 @@ describe.each(commands)('%s', (_path, command) => {
 
   test('keys in refusals are not shown', async () => {
     const told = `SharedAccessKey=${KEY} and SharedAccessSignature sr=x&sig=${encodeURIComponent(KEY)}&se=1 Bearer ${KEY}`
-    world.answer = () => ({ status: 400, body: { errorCode: 400004, message: told, Message: undefined } })
-    for (const words of [[], ['--debug']]) {
-      const ran = await world.run(command, ...world.sample(command), ...words)
-      expectSentence(ran)
-      expect(ran.err).not.toContain(encodeURIComponent(KEY))
-    }
+    // The second has no message of its own, so that its document is told.
+    for (const body of [{ errorCode: 400004, message: told }, keysOnly])
+      for (const words of [[], ['--debug']]) {
+        world.answer = () => ({ status: 400, body })
+        const ran = await world.run(command, ...world.sample(command), ...words)
+        expectSentence(ran)
+        expect(ran.err).not.toContain(encodeURIComponent(KEY))
+      }
   })
 })
 
 /** An answer that fits most questions, with keys wherever the services have them. */
 const keys = { primaryKey: KEY, secondaryKey: KEY }
+const keysOnly = { attestation: { symmetricKey: keys }, connectionString: `SharedAccessKey=${KEY}` }
 const telling = {
   name: 'x',
   etag: '"1"',
   registrationId: 'x',
   deviceId: 'x',
+  moduleId: 'x',
+  capabilities: { iotEdge: true },
+  deviceScope: 'ms-azure-iot-edge://x-1',
+  parentScopes: ['ms-azure-iot-edge://x-1'],
+  rotatedKeys: [{ id: 'x', moduleId: null, ...keys }],
+  errors: [],
   keyName: 'x',
   rights: 'x',
   ...keys,
@@ -90,7 +99,7 @@ const policies = ['x', 'other'].map((keyName) => ({ keyName, rights: 'x', ...key
 
 /** Lists of the service APIs are arrays, those of the management API members of an object. */
 function tell({ path }: Seen): Reply {
-  if (/query\?|\/devices\?/.test(path)) return { body: [telling] }
+  if (/query\?|\/(devices|modules)(\?|$)/.test(path)) return { body: [telling] }
   return { body: { ...telling, value: path.endsWith('/listkeys') ? policies : [telling] } }
 }
 

@@ -125,10 +125,12 @@ const masks: readonly (readonly [RegExp, string])[] = [
   [/"(etag)": ".*"/g, '"$1": <etag>'],
   [/"serialNumber": "[0-9A-F]+"/g, '"serialNumber": <serial>'],
   [/\b[0-9A-Fa-f]{48}\b/g, '<code>'],
-  [/\b([0-9A-F]{64}|[0-9A-F]{40})\b/g, '<thumbprint>'],
+  [/\b([0-9A-Fa-f]{64}|[0-9A-F]{40})\b/g, '<thumbprint>'],
   [/(?<="|Key=|^)(?!\/provisioningServices)[A-Za-z0-9+/]{40,}={0,2}(?="|$)/gm, '<base64>'],
   [/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, '<guid>'],
   [/\b0ne[0-9A-F]{8}\b/g, '<scope>'],
+  [/\b\d{18}\b/g, '<ticks>'],
+  [/tracking ID [0-9a-f]{32}[^)]*/g, 'tracking ID <id>'],
   [/(localhost|127\.0\.0\.1):\d+/g, '$1:<port>'],
 ]
 

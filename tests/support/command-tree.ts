@@ -31,6 +31,8 @@ export const required = (command: Command): Option[] =>
 /** What some commands want besides, which their options cannot say: one of two, or all or none. */
 const WANTED: Readonly<Record<string, readonly string[]>> = {
   'dps policy create': ['--policy-name', 'new'],
+  'hub policy create': ['--name', 'new'],
+  'hub device-identity children remove': ['--child-list', 'x'],
   'dps linked-hub create': ['--hub-name', 'x'],
   'dps linked-hub update': ['--allocation-weight', '1'],
   'dps enrollment create': ['--attestation-type', 'symmetricKey'],
