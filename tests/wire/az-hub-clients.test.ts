@@ -3,6 +3,7 @@ import { stopClean } from '../support/clean-stop.ts'
 import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { exchangeRaw, type RawAnswer, requestText } from '../support/raw-https.ts'
+import { connectMqtt, rawConnect } from '../support/raw-mqtt.ts'
 import { parseConnectionString } from '../support/rest.ts'
 import { sasToken, unixNow } from '../support/tokens.ts'
 
@@ -175,6 +176,28 @@ test('renew-key: POST to regenerate, then GET; bulk answers 207 where some fail 
     errors: [{ id: 'az-nobody', moduleId: null, errorCode: 'DeviceNotFound', errorStatus: 'az-nobody' }],
   })
   expect((await regenerate('secondaryKey', 'az-nobody')).statusLine).toBe('HTTP/1.1 400 Bad Request')
+})
+
+test('renew-key cuts the live connection of the device; the old key opens none any more, the kept one does', async () => {
+  const { authentication } = await created('az-live')
+  const { hostName } = hubOf(muster)
+  const { address, ports } = muster.addresses
+  const connect = async (key: string) => {
+    const password = sasToken({ sr: encodeURIComponent(`${hostName}/devices/az-live`), key, se: unixNow() + 600 })
+    const username = `${hostName}/az-live/?api-version=2021-04-12`
+    const device = await connectMqtt({ address, port: ports.mqtts, ca: muster.ca })
+    device.write(rawConnect({ clientId: 'az-live', username, password, clean: true, keepAlive: 60 }))
+    return { device, code: (await device.next())[3] }
+  }
+  const { primaryKey, secondaryKey } = authentication.symmetricKey
+  const { device, code } = await connect(primaryKey)
+  expect(code).toBe(0)
+  await az('POST', '/devices/keys/regenerate', { policyKey: 'primaryKey', devices: [{ id: 'az-live' }] })
+  await device.ended()
+  expect((await connect(primaryKey)).code).toBe(5)
+  const kept = await connect(secondaryKey)
+  expect(kept.code).toBe(0)
+  kept.device.close()
 })
 
 test('parent set, children add and remove: the whole document back, over the etag that was read', async () => {
