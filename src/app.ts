@@ -12,6 +12,7 @@ import { type Control, controlSchema } from './control/control.ts'
 import { openDataFolder } from './data-folder.ts'
 import { management } from './endpoints/http/management.ts'
 import { managementAttempts } from './endpoints/http/management-attempts.ts'
+import { managementDevices } from './endpoints/http/management-devices.ts'
 import { managementEvents } from './endpoints/http/management-events.ts'
 import { managementImports } from './endpoints/http/management-imports.ts'
 import { createHttpEndpoint } from './endpoints/http/server.ts'
@@ -88,10 +89,12 @@ export interface StartNode extends RoomNeeds {
   readonly tls: TlsMaterial
   /** Other nodes share the ports. */
   readonly reusePort: boolean
+  /** When the first of the nodes that begin together began, ms since 1970. */
+  readonly startedAt: number
 }
 
 export async function startNode(needs: StartNode): Promise<RunningNode> {
-  const { clock, log, tls, reusePort, config } = needs
+  const { clock, log, tls, reusePort, startedAt, config } = needs
   let httpsPort = config.ports.https
   const rooms = wireRooms(needs, () => httpsPort)
   await proveChainVisible()
@@ -116,7 +119,7 @@ export async function startNode(needs: StartNode): Promise<RunningNode> {
     httpsPort = https.port
     const mqtts = await listen({ ...common, port: config.ports.mqtts, serve: mqtt.serve })
     listening.push(mqtts)
-    rooms.provisioning.registrations.start()
+    rooms.provisioning.registrations.start(startedAt)
     return { ports: { https: https.port, mqtts: mqtts.port }, rooms, stop }
   } catch (error) {
     await stop()
@@ -140,6 +143,7 @@ export async function startManagement(needs: NodeNeeds & { readonly token: strin
   const hosts = ['127.0.0.1', 'localhost', '[::1]']
   const http = await createHttpEndpoint(needs, [
     management({ ...needs, control, token, hosts }),
+    managementDevices({ ...needs, control, hub, token, hosts }),
     managementEvents({ ...needs, control, hub, token, hosts }),
     managementAttempts({ ...needs, control, provisioning, token, hosts }),
     managementImports({ ...needs, control, hub, provisioning, token, hosts }),
@@ -205,6 +209,7 @@ export function createApp(config: Config, world: Partial<World> = {}): App {
       managementPort: managementPort.promise,
       tls: folder.tls,
       reusePort: false,
+      startedAt: clock.now(),
     })
     closers.push(() => node.stop())
     const managing = await startManagement({ ...needs, token: folder.managementToken })

@@ -1,8 +1,9 @@
 import { type Environment, notFound, notice, refused } from './environment.ts'
 import { namesOf, type PolicyKeys, policiesOf, type Resource, readInstance } from './management.ts'
 import { type Answering, print } from './output.ts'
+import { dialledAs, type ReadyFile, readReadyFile } from './ready-file.ts'
 import type { Rest } from './rest.ts'
-import { type ManagementOptions, managementRest } from './services.ts'
+import { type ManagementOptions, managementOf } from './services.ts'
 
 interface Options extends ManagementOptions, Answering {
   readonly policyName: string
@@ -23,8 +24,9 @@ export async function showConnectionStrings(
   options: Options,
   environment: Environment,
 ): Promise<void> {
-  const rest = await managementRest(options, environment)
-  const strings = (instance: string) => connectionStringsOf(rest, kind, instance, options)
+  const ready = await readReadyFile(options.readyFile, environment)
+  const rest = await managementOf(ready, environment)
+  const strings = (instance: string) => connectionStringsOf(rest, ready, kind, instance, options)
   const asked = { ...options, showKeys: true }
   if (name !== undefined) {
     const found = await strings(name)
@@ -43,14 +45,18 @@ export async function showConnectionStrings(
 /** The connection string of the policy asked for, those of all policies, or undefined when there is no such policy. */
 async function connectionStringsOf(
   rest: Rest,
+  ready: ReadyFile,
   kind: Resource,
   name: string,
   { policyName, keyType, showAll }: Options,
 ): Promise<string | readonly string[] | undefined> {
   const hostName = (await readInstance(rest, kind, name)).properties[hostNames[kind]]
   if (typeof hostName !== 'string') throw refused(`Expected a host name of ${name}, found none.`)
-  const connectionString = ({ keyName, primaryKey, secondaryKey }: PolicyKeys): string =>
-    `HostName=${hostName};SharedAccessKeyName=${keyName};SharedAccessKey=${keyType === 'primary' ? primaryKey : secondaryKey}`
+  const host = dialledAs(hostName, ready)
+  const connectionString = ({ keyName, primaryKey, secondaryKey }: PolicyKeys): string => {
+    const key = keyType === 'primary' ? primaryKey : secondaryKey
+    return `HostName=${host};SharedAccessKeyName=${keyName};SharedAccessKey=${key}`
+  }
   const policies = await policiesOf(rest, kind, name)
   if (showAll === true) return policies.map(connectionString)
   const found = policies.find(({ keyName }) => keyName.toLowerCase() === policyName.toLowerCase())

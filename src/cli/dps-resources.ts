@@ -1,11 +1,12 @@
 import { type Command, Option } from 'commander'
+import { certificateCommands } from './certificate-commands.ts'
 import type { Environment } from './environment.ts'
 import {
+  absentOption,
   addSpelled,
   choiceListOption,
   choiceOption,
   dpsNameOption,
-  etagOption,
   flagOption,
   managementTargetOptions,
   showKeysOption,
@@ -16,7 +17,7 @@ import {
 export function resourceCommands(dps: Command, environment: Environment): void {
   serviceCommands(dps, environment)
   allocationPolicyCommands(dps, environment)
-  certificateCommands(dps, environment)
+  certificateCommands(dps, 'dps', withDpsName, environment)
   linkedHubCommands(dps, environment)
   policyCommands(dps, environment)
   connectionStringCommands(dps, environment)
@@ -40,13 +41,18 @@ function serviceCommands(dps: Command, environment: Environment): void {
     .option('-l, --location <location>', 'where it is; only kept and shown')
     .addOption(choiceOption('--sku <name>', 'price tier; there is one', ['S1']))
     .option('--tags <pairs...>', 'tags as name=value')
-    .addOption(flagOption('--edr, --enforce-data-residency', 'refused: data stays on this machine anyway'))
+    .addOption(
+      absentOption(
+        '--edr, --enforce-data-residency [true|false]',
+        'Expected no data residency: all data is on this machine.',
+      ),
+    )
     .action(async (options) => (await services()).createService(options, environment))
   withName(dps.command('update').description('change a provisioning service'))
     .option('--set <pairs...>', 'members of the resource, as in properties.allocationPolicy=GeoLatency')
     .option('--tags <pairs...>', 'tags as name=value, in place of those there are')
     .action(async (options) => (await services()).updateService(options, environment))
-  withName(dps.command('delete').description('delete a provisioning service, enrollments and records included'), {
+  withName(dps.command('delete').description('delete a provisioning service that has no enrollments'), {
     mandatory: true,
   }).action(async (options) => (await services()).deleteService(options, environment))
 }
@@ -76,44 +82,6 @@ function allocationPolicyCommands(dps: Command, environment: Environment): void 
       choiceOption('--policy <policy>', 'the new policy', ['Hashed', 'GeoLatency', 'Static']).makeOptionMandatory(),
     )
     .action(async (options) => (await services()).updateAllocationPolicy(options, environment))
-}
-
-function certificateCommands(dps: Command, environment: Environment): void {
-  const certificate = dps.command('certificate').description('CA certificates and their proof of possession')
-  const certificates = () => import('./certificates.ts')
-  const named = (name: string, description: string): Command =>
-    addSpelled(
-      withDpsName(certificate.command(name).description(description)),
-      new Option('-n, --certificate-name <name>', 'friendly name of the certificate').makeOptionMandatory(),
-      '--name',
-    )
-  const upload = (name: string, description: string): Command =>
-    named(name, description)
-      .requiredOption('-p, --path <file>', 'the certificate, PEM or DER')
-      .addOption(flagOption('-v, --verified', 'trust it at once, without proof of possession'))
-      .addOption(etagOption())
-  withDpsName(certificate.command('list').description('list CA certificates')).action(async (options) =>
-    (await certificates()).listCertificates(options, environment),
-  )
-  named('show', 'show a CA certificate').action(async (options) =>
-    (await certificates()).showCertificate(options, environment),
-  )
-  upload('create', 'upload a CA certificate; it is trusted once its possession is proved').action(async (options) =>
-    (await certificates()).createCertificate(options, environment),
-  )
-  upload('update', 'replace a CA certificate by another; its possession is to be proved again').action(
-    async (options) => (await certificates()).updateCertificate(options, environment),
-  )
-  named('delete', 'delete a CA certificate')
-    .addOption(etagOption())
-    .action(async (options) => (await certificates()).deleteCertificate(options, environment))
-  named('generate-verification-code', 'get the code that a verification certificate must carry as its common name')
-    .addOption(etagOption())
-    .action(async (options) => (await certificates()).generateVerificationCode(options, environment))
-  named('verify', 'prove possession with a certificate that the CA signed for the verification code')
-    .requiredOption('-p, --path <file>', 'the verification certificate, PEM or DER')
-    .addOption(etagOption())
-    .action(async (options) => (await certificates()).verifyCertificate(options, environment))
 }
 
 function linkedHubCommands(dps: Command, environment: Environment): void {

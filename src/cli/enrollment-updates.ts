@@ -18,31 +18,40 @@ export interface UpdateOptions extends EnrollmentOptions {
   readonly removeSecondaryCertificate?: boolean
 }
 
+/** What the options name files for: read before anything is asked of the service. */
+export interface Given {
+  readonly tags: JsonObject | undefined
+  readonly desired: JsonObject | undefined
+  readonly information: JsonObject | undefined
+  /** Certificates by slot. */
+  readonly slots: object
+}
+
+export const readGiven = async (options: UpdateOptions, environment: Environment): Promise<Given> => ({
+  ...(await twinOf(options, environment)),
+  information: await deviceInformation(options, environment),
+  slots: await certificateSlots(options, environment),
+})
+
 /**
  * The enrollment as it is, with what the options say in its place: what the az CLI's update puts (dps.md 6.3). An X.509
  * slot that keeps its `info` and has no certificate keeps the stored one.
  * @param current the enrollment; of a symmetric key with its keys, so that the one that is not named stays
  */
-export async function changedEnrollment(
-  kind: Kind,
-  current: JsonObject,
-  options: UpdateOptions,
-  environment: Environment,
-): Promise<object> {
+export function changedEnrollment(kind: Kind, current: JsonObject, options: UpdateOptions, given: Given): object {
   const { registrationState: _readOnly, ...record } = current
-  const { tags, desired } = await twinOf(options, environment)
   const allocation = allocationOf(options)
   const changed = compact({
     ...record,
     ...compact({
       deviceId: options.deviceId,
-      attestation: await changedAttestation(kind, record, options, environment),
+      attestation: changedAttestation(kind, record, options, given),
       capabilities: options.edgeEnabled === undefined ? undefined : { iotEdge: options.edgeEnabled },
-      initialTwin: changedTwin(record['initialTwin'], tags, desired),
+      initialTwin: changedTwin(record['initialTwin'], given),
       provisioningStatus: options.provisioningStatus,
       reprovisionPolicy: options.reprovisionPolicy && reprovisionPolicies[options.reprovisionPolicy],
       ...allocation,
-      optionalDeviceInformation: await deviceInformation(options, environment),
+      optionalDeviceInformation: given.information,
     }),
     // The older member of the same meaning would stand against what was just said.
     iotHubHostName: allocation.iotHubs === undefined ? record['iotHubHostName'] : undefined,
@@ -50,7 +59,7 @@ export async function changedEnrollment(
   return compact({ ...changed, customAllocationDefinition: changedCustomAllocation(changed, options) })
 }
 
-function changedTwin(current: unknown, tags: JsonObject | undefined, desired: JsonObject | undefined): object {
+function changedTwin(current: unknown, { tags, desired }: Given): object {
   const twin = isObject(current) ? current : {}
   return { ...twin, ...compact({ tags, properties: desired && { desired } }) }
 }
@@ -71,12 +80,7 @@ function changedCustomAllocation(
   throw usage('Expected --webhook-url and --api-version with --allocation-policy custom, found not both.')
 }
 
-async function changedAttestation(
-  kind: Kind,
-  record: JsonObject,
-  options: UpdateOptions,
-  environment: Environment,
-): Promise<unknown> {
+function changedAttestation(kind: Kind, record: JsonObject, options: UpdateOptions, { slots }: Given): unknown {
   const { attestation } = record
   if (!isObject(attestation))
     throw refused('Expected an attestation in the enrollment, found none. Is this the service?')
@@ -89,7 +93,7 @@ async function changedAttestation(
     case 'tpm':
       return { ...attestation, tpm: merged(attestation['tpm'], { endorsementKey, storageRootKey }) }
     case 'x509':
-      return { ...attestation, x509: await changedX509(kind, attestation['x509'], options, environment) }
+      return { ...attestation, x509: changedX509(kind, attestation['x509'], options, slots) }
     default:
       throw refused(`Expected an attestation of x509, symmetricKey or tpm in the enrollment, found ${type}.`)
   }
@@ -101,18 +105,12 @@ const merged = (current: unknown, changes: object): object => ({
 })
 
 /** A group may go from certificates of its own to a CA of the service, and back; its devices keep one of the three kinds. */
-async function changedX509(
-  kind: Kind,
-  current: unknown,
-  options: UpdateOptions,
-  environment: Environment,
-): Promise<object> {
+function changedX509(kind: Kind, current: unknown, options: UpdateOptions, certificates: object): object {
   const x509 = isObject(current) ? current : {}
   const stored = Object.keys(x509).find((name) => isObject(x509[name]))
   const evidence = (kind === 'group' ? groupEvidence(options) : undefined) ?? stored ?? 'clientCertificates'
   const { rootCaName: primary, secondaryRootCaName: secondary } = options
-  const given =
-    evidence === 'caReferences' ? compact({ primary, secondary }) : await certificateSlots(options, environment)
+  const given = evidence === 'caReferences' ? compact({ primary, secondary }) : certificates
   const kept: Record<string, unknown> = evidence === stored ? { ...(x509[stored] as object) } : {}
   if (options.removeCertificate === true) delete kept['primary']
   if (options.removeSecondaryCertificate === true) delete kept['secondary']

@@ -1,7 +1,7 @@
 import { isObject, type JsonObject } from '../base/json.ts'
 import { deviceKey } from './device-keys.ts'
 import { type CreateOptions, type Kind, kinds, newEnrollment } from './enrollment-documents.ts'
-import { changedEnrollment, type UpdateOptions } from './enrollment-updates.ts'
+import { changedEnrollment, readGiven, type UpdateOptions } from './enrollment-updates.ts'
 import { type Environment, notice, refused, usage } from './environment.ts'
 import { type Answering, asksForKeys, type Columns, print } from './output.ts'
 import { ifMatch, listAll, pathOf, type Rest } from './rest.ts'
@@ -58,11 +58,12 @@ export async function createEnrollment(kind: Kind, options: CreateOptions, envir
 
 /** Reads, changes, puts, as the az CLI; but only over what was read, unless `--etag` says otherwise. */
 export async function updateEnrollment(kind: Kind, options: UpdateOptions, environment: Environment): Promise<void> {
+  const given = await readGiven(options, environment)
   const rest = await dpsRest(options, environment)
   const { enrollmentId } = options
   const found = await read(rest, kind, enrollmentId)
   const current = attestationTypeOf(found) === 'symmetricKey' ? await withKeys(rest, kind, enrollmentId, found) : found
-  const body = await changedEnrollment(kind, current, options, environment)
+  const body = changedEnrollment(kind, current, options, given)
   const etag = options.etag ?? (typeof current['etag'] === 'string' ? current['etag'] : undefined)
   const path = `${pathTo(kind, enrollmentId)}${VERSION}`
   const answer = await rest({ method: 'PUT', path, headers: ifMatch(etag), body })

@@ -1,22 +1,15 @@
-import { readFile, stat } from 'node:fs/promises'
-import { limits } from '../base/limits.ts'
+import { writeFile } from 'node:fs/promises'
 import { CertificateError, readCertificates } from '../crypto/certificates.ts'
-import { type Environment, notice, usage } from './environment.ts'
+import { readBounded } from './bounded-file.ts'
+import { type Environment, notice, refused, usage } from './environment.ts'
 import { absolute } from './ready-file.ts'
 
 /** Reads a file that the user named; `what` is how a complaint calls its content. */
 export async function readNamed(path: string, what: string, { cwd }: Environment): Promise<Buffer> {
   const file = absolute(cwd, path)
-  try {
-    const { size } = await stat(file)
-    if (size > limits.cliFileBytes)
-      throw usage(`Expected ${what} of at most ${limits.cliFileBytes} bytes in ${file}, found ${size} bytes.`)
-    return await readFile(file)
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException
-    if (code === undefined) throw cause
-    throw usage(`Expected ${what} in ${file}, found ${code === 'ENOENT' ? 'no such file' : code}.`, cause)
-  }
+  const content = await readBounded(file)
+  if (typeof content === 'string') throw usage(`Expected ${what} in ${file}, found ${content}.`)
+  return content
 }
 
 /**
@@ -40,6 +33,13 @@ export async function readCertificateFile(path: string, environment: Environment
     const why = cause instanceof Error ? cause.message : String(cause)
     throw usage(`Expected a certificate in ${path}, PEM or DER, found something else: ${why}`, cause)
   }
+}
+
+/** Writes a file that is not there yet; one that appeared in the meantime is not overwritten either. */
+export async function writeNew(path: string, content: string, mode: number): Promise<void> {
+  await writeFile(path, content, { mode, flag: 'wx' }).catch((cause: NodeJS.ErrnoException) => {
+    throw refused(`Expected to write ${path}, found ${cause.code ?? cause.message}.`, cause)
+  })
 }
 
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g

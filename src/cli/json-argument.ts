@@ -1,4 +1,4 @@
-import { isObject, type JsonObject } from '../base/json.ts'
+import { isObject, type JsonObject, jsonErrorPlace } from '../base/json.ts'
 import { type Environment, usage } from './environment.ts'
 import { readNamed } from './files.ts'
 
@@ -24,7 +24,7 @@ function parse(text: string, option: string): unknown {
       return JSON.parse(jsonOfPython(text))
     } catch {
       throw usage(
-        `Expected ${option} to be a JSON object or a file of it, found text that is not JSON: ${(cause as Error).message}`,
+        `Expected ${option} to be a JSON object or a file of it, found text that is not JSON${jsonErrorPlace(cause)}.`,
         cause,
       )
     }

@@ -1,10 +1,10 @@
 import { compact, isObject, type JsonObject } from '../base/json.ts'
 import { type Environment, notFound, usage } from './environment.ts'
+import { splitHost } from './host-names.ts'
 import { type InstanceResource, onlyName, policiesOf, readInstance, replaceInstance } from './management.ts'
 import { type Answering, type Columns, print } from './output.ts'
 import type { Rest } from './rest.ts'
 import { type ManagementOptions, managementRest } from './services.ts'
-import { splitHost } from './target.ts'
 
 interface Printed extends ManagementOptions, Answering {
   readonly dpsName?: string
@@ -40,8 +40,8 @@ export async function listLinkedHubs(options: Printed, environment: Environment)
 
 export async function showLinkedHub(options: One, environment: Environment): Promise<void> {
   const { rest, service } = await find(options, environment)
-  const host = await hostOf(rest, options.linkedHub)
-  await print(environment, options, requireLinked(hubsOf(service.properties), host), columns)
+  const hub = await requireLinked(rest, hubsOf(service.properties), options.linkedHub)
+  await print(environment, options, hub, columns)
 }
 
 export async function createLinkedHub(options: CreateOptions, environment: Environment): Promise<void> {
@@ -63,21 +63,21 @@ export async function updateLinkedHub(options: One & Allocation, environment: En
   if (Object.keys(changes).length === 0)
     throw usage('Expected --allocation-weight or --apply-allocation-policy, found neither.')
   const { rest, service } = await find(options, environment)
-  const host = await hostOf(rest, options.linkedHub)
   const hubs = hubsOf(service.properties)
-  const changed = requireLinked(hubs, host)
+  const changed = await requireLinked(rest, hubs, options.linkedHub)
   const after = await replaceHubs(
     rest,
     service,
     hubs.map((hub) => (hub === changed ? { ...hub, ...changes } : hub)),
   )
-  await print(environment, options, requireLinked(after, host), columns)
+  const hub = after.find(({ name }) => name === changed['name'])
+  await print(environment, options, hub, columns)
 }
 
 export async function deleteLinkedHub(options: One, environment: Environment): Promise<void> {
   const { rest, service } = await find(options, environment)
   const hubs = hubsOf(service.properties)
-  const gone = requireLinked(hubs, await hostOf(rest, options.linkedHub))
+  const gone = await requireLinked(rest, hubs, options.linkedHub)
   const after = await replaceHubs(
     rest,
     service,
@@ -105,17 +105,17 @@ async function replaceHubs(
   return hubsOf((await replaceInstance(rest, 'dps', service, { properties }))['properties'])
 }
 
-/** The host name of a linked hub from what the user calls it: a name without a dot is that of a hub of this service. */
-async function hostOf(rest: Rest, linkedHub: string): Promise<string> {
-  const host = linkedHub.includes('.') ? linkedHub : await hostNameOf(rest, linkedHub)
-  return splitHost(host).host.toLowerCase()
-}
-
-function requireLinked(hubs: readonly JsonObject[], host: string): JsonObject {
-  const found = hubs.find(({ name }) => String(name).toLowerCase() === host)
-  if (found !== undefined) return found
+/** The hub that the user means: by its host name, or a name without a dot, which is that of a hub of this service. */
+async function requireLinked(rest: Rest, hubs: readonly JsonObject[], linkedHub: string): Promise<JsonObject> {
+  const meant = (linkedHub.includes('.') ? linkedHub : await hostNameOf(rest, linkedHub)).toLowerCase()
+  const names = hubs.map((hub) => ({ hub, name: String(hub['name']).toLowerCase() }))
+  const exact = names.find(({ name }) => name === meant)
+  // Our own hubs are linked without the port that users are told (ARCHITECTURE.md), others as they were given.
+  const byHost = names.filter(({ name }) => splitHost(name).host === splitHost(meant).host)
+  const found = exact ?? (byHost.length === 1 ? byHost[0] : undefined)
+  if (found !== undefined) return found.hub
   const known = hubs.map(({ name }) => String(name)).join(', ') || 'none'
-  throw notFound(`Expected the host name of a linked hub (${known}), found ${JSON.stringify(host.slice(0, 80))}.`)
+  throw notFound(`Expected the host name of a linked hub (${known}), found ${JSON.stringify(linkedHub.slice(0, 80))}.`)
 }
 
 const allocationOf = ({ allocationWeight, applyAllocationPolicy }: Allocation): JsonObject =>

@@ -33,6 +33,15 @@ export async function onlyName(rest: Rest, kind: Resource, given: string | undef
   return name
 }
 
+/** A PUT alone would change the instance that has the name already; names do not differ by letter case. */
+export async function requireNew(rest: Rest, kind: Resource, name: string): Promise<void> {
+  const taken = (await namesOf(rest, kind)).find((each) => each.toLowerCase() === name.toLowerCase())
+  if (taken !== undefined)
+    throw usage(`Expected the name of a new ${NOUNS[kind]}, found ${taken}, which exists already.`)
+}
+
+const NOUNS = { dps: 'provisioning service', hub: 'hub' } as const
+
 /** A shared access policy as `listkeys` answers it; `rights` are joined by `, `. */
 export interface PolicyKeys {
   readonly keyName: string

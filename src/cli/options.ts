@@ -74,6 +74,9 @@ export const managementTargetOptions = (command: Command): Command =>
 export const dpsNameOption = (flags = '--dps-name <name>'): Option =>
   new Option(flags, 'name of the provisioning service; not needed when there is only one').helpGroup(SERVICE)
 
+export const hubNameOption = (): Option =>
+  new Option('--hub-name <name>', 'name of the hub; not needed when there is only one').helpGroup(SERVICE)
+
 /** An option with more spellings than commander's two; the others are not in the help. */
 export function addSpelled(command: Command, option: Option, ...spellings: readonly string[]): Command {
   const value = option.flags.replace(/^.*?(?= [<[]|$)/, '')
@@ -116,6 +119,7 @@ export const choiceListOption = (flags: string, description: string, choices: re
 /** An option of the az CLI for something that is not here: refused by name, not in the help. */
 export const absentOption = (flags: string, why: string): Option =>
   new Option(flags)
+    .preset('true')
     .argParser(() => {
       throw new InvalidArgumentError(why)
     })
@@ -139,7 +143,7 @@ export const flagOption = (flags: string, description: string): Option =>
 
 export const showKeysOption = (): Option => flagOption('--keys, --show-keys', 'show symmetric keys too')
 
-const wholeNumber =
+export const wholeNumber =
   (most: number, of: string) =>
   (value: string): number => {
     const number = Number(value)

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { muster } from '../../tests/support/command-line.ts'
 import { type FakeService, startFakeService } from '../../tests/support/fake-service.ts'
 
-// What the az CLI prints for the same answers was seen with its own output module (knack 0.14), its table apart: that one has a line below the head.
+// What the az CLI prints for the same answers was seen with its own output module (knack 0.14); its tables have a line
+// below the head as well.
 const answer = [
   { registrationId: 'b', etag: '"2"', capabilities: { iotEdge: true }, attestation: { type: 'x509' }, tags: [1, 2] },
   { registrationId: 'a\u001b[2J', etag: '"1"', capabilities: { iotEdge: false }, attestation: { type: 'tpm' } },
@@ -31,6 +32,9 @@ test.each([
   [['-o', 'tsv', '--query', '[].{one: registrationId, edge: capabilities.iotEdge} | [0]'], 'b\tTrue\n'],
   [['-o', 'tsv', '--query', '[].capabilities.iotEdge'], 'true\nfalse\n'],
   [['-o', 'tsv', '--query', '[].nothing'], ''],
+  [['-o', 'tsv', '--query', '[?registrationId==`b`].attestation.type'], 'x509\n'],
+  [['-o', 'tsv', '--query', '[?capabilities.iotEdge==`true`] | length(@)'], '1\n'],
+  [['-o', 'tsv', '--query', "[?contains(registrationId, 'b')].[registrationId, etag]"], 'b\t"2"\n'],
   [['-o', 'tsv', '--query', 'length(@)'], '2\n'],
   [['-o', 'tsv'], /^\t\t"2"\tb\t2\n/],
   [['-o', 'table'], /^Registration ID {2}Attestation .*\nb +x509 .*\na·\[2J +tpm /],

@@ -87,6 +87,7 @@ export async function renewKey(
   await put(found, keyName, { ...keys, rights: [rights] }, options, environment)
 }
 
+/** Answers with those that are left, as the az CLI. */
 export async function deletePolicy(
   kind: Resource,
   name: string | undefined,
@@ -94,8 +95,10 @@ export async function deletePolicy(
   environment: Environment,
 ): Promise<void> {
   const { rest, path, policies } = await find(kind, name, options, environment)
-  const { keyName } = requireNamed(policies, options.policyName)
-  await rest({ method: 'DELETE', path: path(keyName) })
+  const gone = requireNamed(policies, options.policyName)
+  await rest({ method: 'DELETE', path: path(gone.keyName) })
+  const left = policies.filter((policy) => policy !== gone)
+  await printPolicies(left, options, environment)
 }
 
 interface Found {

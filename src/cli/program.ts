@@ -2,6 +2,7 @@ import { Command, CommanderError, Help, type Option } from 'commander'
 import { redactText } from '../base/log.ts'
 import { version } from '../base/version.ts'
 import { certsCommand } from './certs.ts'
+import { completionCommand } from './completion.ts'
 import { demoCommand } from './demo.ts'
 import { deriveKeyCommand } from './derive-key.ts'
 import { dpsCommand } from './dps.ts'
@@ -27,6 +28,7 @@ const commands: readonly Register[] = [
   hubCommand,
   importCommands,
   importCommand,
+  completionCommand,
 ]
 
 /**
@@ -43,7 +45,8 @@ export async function run(argv: readonly string[], world: Environment): Promise<
   }
 }
 
-function createProgram(environment: Environment & Required<Pick<Environment, 'verbosity'>>): Command {
+/** The tree of commands, for one run. */
+export function createProgram(environment: Environment & Required<Pick<Environment, 'verbosity'>>): Command {
   const program = new Command('muster')
     .description('A self-hosted provisioning service and IoT hub that unmodified Azure IoT clients talk to.')
     .version(version, '-V, --version', 'print the version')
@@ -54,6 +57,7 @@ function createProgram(environment: Environment & Required<Pick<Environment, 've
     .configureOutput({
       writeOut: (text) => void environment.stdout.write(text),
       writeErr: (text) => void environment.stderr.write(text),
+      outputError: (text, write) => write(withoutValues(text)),
       getOutHasColors: () => false,
       getErrHasColors: () => false,
       getOutHelpWidth: () => 100,
@@ -67,6 +71,12 @@ function createProgram(environment: Environment & Required<Pick<Environment, 've
   for (const register of commands) register(program, environment)
   return program
 }
+
+/** A value in the wrong place may be a key: commander would repeat it. */
+const withoutValues = (complaint: string): string =>
+  redactText(complaint)
+    .replace(/(unknown option '[^'=]*)=[^']*/, '$1')
+    .replace(/(too many arguments.* but got \d+): .*$/ms, '$1.')
 
 /** What a command has of its own comes before what all have. */
 function ownOptionsFirst<T extends Command | Option>(

@@ -4,6 +4,9 @@ import { refused, usage } from './environment.ts'
 
 /** `--query`: JMESPath, applied to the answer before it is written, as the az CLI does. */
 
+/** Literals without their quotes, [?status==`enabled`], which the az CLI's library takes and its users write. */
+const LENIENT = { enable_legacy_literals: true }
+
 /** Refuses an expression that is none, before anything is sent. */
 export async function checkQuery(expression: string): Promise<void> {
   if (expression.length > limits.cliQueryLength)
@@ -12,7 +15,7 @@ export async function checkQuery(expression: string): Promise<void> {
     )
   const { compile } = await import('@jmespath-community/jmespath')
   try {
-    compile(expression)
+    compile(expression, LENIENT)
   } catch (cause) {
     throw usage(
       `Expected --query to be a JMESPath expression (as in [].deviceId), found ${JSON.stringify(expression)}: ${reasonOf(cause)}`,
@@ -28,7 +31,7 @@ export async function checkQuery(expression: string): Promise<void> {
 export async function select(value: unknown, expression: string): Promise<unknown> {
   const { search } = await import('@jmespath-community/jmespath')
   try {
-    return search(withoutPrototypes(value), expression)
+    return search(withoutPrototypes(value), expression, LENIENT)
   } catch (cause) {
     throw refused(`Expected --query ${JSON.stringify(expression)} to fit the answer, found ${reasonOf(cause)}`, cause)
   }

@@ -43,7 +43,7 @@ export function namesNoKeys(body: Fields): boolean {
   return !keys?.string('primaryKey') && !keys?.string('secondaryKey')
 }
 
-export const generatedKeys = (random: Random): Authentication => ({
+export const generatedKeys = (random: Random): Extract<Authentication, { type: 'sas' }> => ({
   type: 'sas',
   primaryKey: generateKey(random, GENERATED_KEY_BYTES),
   secondaryKey: generateKey(random, GENERATED_KEY_BYTES),

@@ -10,6 +10,7 @@ import { createChanges } from './changes.ts'
 import { createDeviceAuth, type DeviceAuth } from './device-auth.ts'
 import { createDeviceExport, type DeviceExport } from './export.ts'
 import { createDeviceImport, type DeviceImport } from './import.ts'
+import { createKeyRenewal, type RenewKeys } from './key-renewal.ts'
 import { createModuleRegistry, type ModuleRegistry } from './module-registry.ts'
 import { createNodes } from './nodes.ts'
 import { createProvision, type Provision } from './provision.ts'
@@ -40,6 +41,7 @@ export interface Registry extends DeviceRegistry, ModuleRegistry {
   /** For `control.imports`. */
   readonly deviceImport: DeviceImport
   readonly deviceExport: DeviceExport
+  readonly renewKeys: RenewKeys
   readonly provision: Provision
   /** What lives in the hub, in words; undefined: nothing, so that it may be deleted. */
   contents(hubName: string): Promise<string | undefined>
@@ -83,6 +85,7 @@ export function createHub(needs: HubNeeds): Hub {
       bulk: createBulk({ registry: identities, random }),
       deviceImport: createDeviceImport(registryNeeds),
       deviceExport: createDeviceExport(registryNeeds),
+      renewKeys: createKeyRenewal(registryNeeds),
       provision: createProvision(registryNeeds),
       async contents(hubName) {
         const count = await store.count(devices, { prefix: `${hubName}/` })

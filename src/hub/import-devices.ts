@@ -104,9 +104,9 @@ async function parentScopesOf(
   iotEdge: boolean,
   old?: DeviceRecord,
 ): Promise<{ readonly scopes: readonly string[] | undefined } | 'later'> {
-  const wanted = iotEdge || device.deviceScope === undefined ? (device.parentScopes ?? []) : [device.deviceScope]
+  const wanted = iotEdge || device.deviceScope === undefined ? device.parentScopes : [device.deviceScope]
   const scopes: string[] = []
-  for (const scope of wanted.filter((each) => each !== '')) {
+  for (const scope of wanted?.filter((each) => each !== '') ?? []) {
     const parentId = deviceOfScope(scope)
     const parent =
       parentId === undefined ? undefined : await draft.get(devices, keyOf(hub.name, { deviceId: parentId }))
@@ -119,7 +119,7 @@ async function parentScopesOf(
     hub.name,
     deviceId,
     iotEdge,
-    { deviceScope: undefined, parentScopes: scopes },
+    { deviceScope: undefined, parentScopes: wanted && scopes },
     old?.parentScopes,
   )
   return { scopes: found.parentScopes }

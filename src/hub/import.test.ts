@@ -63,7 +63,11 @@ test('a line makes a device with its twin; blank lines and carriage returns mean
     statusReason: 'spare',
     authentication: { type: 'sas', symmetricKey: keys },
   })
-  expect(await hub.twins.read(iotHub, 'd1')).toEqual({ tags: { site: 'a' }, desired: { rate: 5 }, reported: {} })
+  expect((await hub.twins.read(iotHub, 'd1'))?.twin).toEqual({
+    tags: { site: 'a' },
+    desired: { rate: 5 },
+    reported: {},
+  })
 })
 
 test('a registry document is a line too, and keys are made where none are given', async () => {

@@ -1,7 +1,5 @@
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Ran, muster as runMuster } from '../support/command-line.ts'
+import { type Ran, muster as runMuster, writeReadyFile } from '../support/command-line.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
 import { tpmDouble } from '../support/tpm-double.ts'
 
@@ -17,11 +15,7 @@ const json = async (...words: string[]) => {
 
 beforeAll(async () => {
   muster = await startMuster()
-  const { app, addresses, folder } = muster
-  readyFile = join(folder, 'ready.json')
-  writeFileSync(join(folder, 'token'), app.managementToken)
-  const management = { url: `http://127.0.0.1:${addresses.ports.management}`, tokenFile: join(folder, 'token') }
-  writeFileSync(readyFile, JSON.stringify({ ...addresses, caFile: app.caFile, management }))
+  readyFile = writeReadyFile(muster)
 })
 afterAll(() => muster.stop())
 
