@@ -1,4 +1,4 @@
-import { compact, isObject, type JsonObject } from '../base/json.ts'
+import { compact, type JsonObject } from '../base/json.ts'
 import { type CreateOptions, type Kind, newEnrollment, reprovisionPolicies } from './enrollment-documents.ts'
 import { type Environment, usage } from './environment.ts'
 import type { CsvColumns, CsvRow } from './import-csv.ts'
@@ -108,7 +108,10 @@ const COMMON = [
   'api-version',
 ]
 
+const JSON_COLUMNS = ['initial-twin-tags', 'initial-twin-properties', 'device-information']
+
 function optionsOf(row: CsvRow): CreateOptions {
+  for (const name of JSON_COLUMNS) inline(row, name)
   const texts = Object.entries(row).map(([name, value]) => [
     name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase()),
     value,
@@ -140,9 +143,13 @@ function choice(row: CsvRow, name: string, allowed: readonly string[]): string |
 }
 
 async function json(row: CsvRow, name: string, environment: Environment): Promise<JsonObject | undefined> {
+  const text = inline(row, name)
+  return text === undefined ? undefined : readJsonObject(text, name, environment)
+}
+
+/** Options take JSON or a file of it; a table that somebody else made must not choose files of this machine. */
+function inline(row: CsvRow, name: string): string | undefined {
   const text = row[name]
-  if (text === undefined) return undefined
-  const document = await readJsonObject(text, name, environment)
-  if (isObject(document)) return document
-  throw usage(`Expected ${name} to be a JSON object, found another JSON value.`)
+  if (text === undefined || text.startsWith('{')) return text
+  throw usage(`Expected ${name} to be a JSON object, found another text.`)
 }

@@ -183,6 +183,7 @@ test.each<[string, string, string | Buffer, number, string]>([
   ['too many cells', 'x.csv', csv('device-id', 'd1,enabled'), 1, 'line 2 (d1): ArgumentInvalid: Expected 1 values'],
   ['odd unicode', 'x.csv', csv('device-id', 'a\u202e\u001b[31mb'), 1, 'device ID must be'],
   ['tags that are no JSON', 'x.csv', csv('device-id,tags', 'd1,{x'), 1, 'Expected tags to be a JSON object'],
+  ['tags that name a file', 'x.csv', csv('device-id,tags', 'd1,ready.json'), 1, 'JSON object, found another text'],
   ['half a JSON array', 'x.json', '[{"id":"d1"},', 2, 'Expected a JSON array in'],
   ['a deep array', 'x.json', deep(100_000), 1, 'failed'],
   ['JSON over several lines', 'x.json', '{\n"id": "d1"\n}', 1, 'not JSON'],

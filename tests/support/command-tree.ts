@@ -39,6 +39,10 @@ const WANTED: Readonly<Record<string, readonly string[]>> = {
   'dps enrollment-group compute-device-key': ['--enrollment-id', 'x'],
   'dps compute-device-key': ['--enrollment-id', 'x'],
   'dps registration explain': ['--registration-id', 'x'],
+  // What they write must not be a file that others read.
+  'dps enrollment export': ['--file', '-'],
+  'dps enrollment-group export': ['--file', '-'],
+  'hub device-identity export': ['--file', '-'],
 }
 
 /** A service that answers as told, files that are wrong in every way, and commands run against the two. */
