@@ -255,6 +255,11 @@ export const limits = {
   storeSweep: 250,
   storeSweepBytes: 2 * 1024 * 1024,
   storeSweepPauseMs: 10,
+  /** Rows written, roughly, after which the log is copied into the file by a thread beside the writer. */
+  storeCheckpointRows: 2_000,
+  /** Pages of the log, 4 KiB each, after which the writer does it itself: alone, and with the thread to help it. */
+  storeLogPages: 4_000,
+  storeLogPagesAtMost: 32_000,
   /** Logs whose end the writer remembers. */
   storeLogHeads: 10_000,
   // --- hub

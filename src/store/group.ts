@@ -19,14 +19,14 @@ interface Waiting {
 /**
  * Group commit: transactions begin at least `windowMs` apart, and what arrives meanwhile shares the next one and its
  * sync of the disk. So a lone commit does not wait, and many wait together. A window of 0 gathers one turn of the event
- * loop. A full transaction does not wait for its window to end. `wrote` is called after each transaction, when all its
- * callers have their outcome.
+ * loop. A full transaction does not wait for its window to end. `wrote` is called after each transaction, with its weight,
+ * when all its callers have their outcome.
  */
 export function createGroup(needs: {
   writer: SqliteWriter
   clock: Clock
   windowMs: number
-  wrote?: () => void
+  wrote?: (rows: number) => void
 }): Group {
   const { writer, clock, windowMs, wrote } = needs
   const waiting: Waiting[] = []
@@ -60,7 +60,7 @@ export function createGroup(needs: {
     if (windowMs > 0) began = clock.now()
     const outcomes = writer.write(batch.map(({ operation }) => operation))
     for (const [at, { settle }] of batch.entries()) settle(outcomes[at]!)
-    wrote?.()
+    wrote?.(batch.reduce((sum, each) => sum + each.weight, 0))
     if (batch.some(({ operation }) => operation[0] === 'trim')) sweep()
   }
 

@@ -1,6 +1,7 @@
 import { chmodSync, closeSync, existsSync, fsyncSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { limits } from '../base/limits.ts'
 import type { Catalog } from './catalog.ts'
 import { migrate, requireLayout } from './migrations/index.ts'
 import { ensureTables } from './tables.ts'
@@ -8,8 +9,11 @@ import { ensureTables } from './tables.ts'
 /** `Must` in ASCII: tells our files from other SQLite databases. */
 const APPLICATION_ID = 0x4d757374
 
-/** Opens the file for its one writer: makes it on first use, brings its layout and indexes up to date. */
-export function openForWriting(file: string, catalog: Catalog): DatabaseSync {
+/**
+ * Opens the file for its one writer: makes it on first use, brings its layout and indexes up to date.
+ * @param logPages length of the write-ahead log at which a commit copies it into the file
+ */
+export function openForWriting(file: string, catalog: Catalog, logPages: number = limits.storeLogPages): DatabaseSync {
   keepPrivate(file)
   const db = new DatabaseSync(file)
   try {
@@ -19,7 +23,7 @@ export function openForWriting(file: string, catalog: Catalog): DatabaseSync {
       PRAGMA journal_mode = WAL;
       PRAGMA synchronous = FULL;
       PRAGMA fullfsync = ON;
-      PRAGMA wal_autocheckpoint = 4000;
+      PRAGMA wal_autocheckpoint = ${logPages};
       PRAGMA journal_size_limit = 67108864;
       PRAGMA cache_size = -65536;
       PRAGMA temp_store = MEMORY;
@@ -32,6 +36,16 @@ export function openForWriting(file: string, catalog: Catalog): DatabaseSync {
     throw error
   }
   return db
+}
+
+/** For a connection that only copies the log into the file, as durably as the writer would. */
+export function setUpCheckpoints(db: DatabaseSync): void {
+  db.exec(`
+    PRAGMA busy_timeout = 5000;
+    PRAGMA synchronous = FULL;
+    PRAGMA fullfsync = ON;
+    PRAGMA wal_autocheckpoint = 0;
+  `)
 }
 
 /** Opens the file beside its writer. */

@@ -4,7 +4,9 @@
  */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { systemClock } from '../base/clock.ts'
+import { limits } from '../base/limits.ts'
 import { createCatalog } from './catalog.ts'
+import { createCheckpointer } from './checkpointer.ts'
 import { createGroup } from './group.ts'
 import type { Operation, Outcome } from './operations.ts'
 import { openForWriting } from './sqlite-file.ts'
@@ -13,7 +15,8 @@ import type { Schema } from './store.ts'
 
 const { file, schema, windowMs } = workerData as { file: string; schema: Schema; windowMs: number }
 const parent = parentPort!
-const db = openForWriting(file, createCatalog(schema))
+const db = openForWriting(file, createCatalog(schema), limits.storeLogPagesAtMost)
+const checkpointer = createCheckpointer(file)
 
 /** Outcomes of the transaction just ended, by the port they go to: one message each. */
 const answers = new Map<MessagePort, Outcome[]>()
@@ -22,7 +25,8 @@ const group = createGroup({
   writer: createSqliteWriter(db),
   clock: systemClock,
   windowMs,
-  wrote() {
+  wrote(rows) {
+    checkpointer.wrote(rows)
     for (const [port, outcomes] of answers) port.postMessage(outcomes)
     answers.clear()
   },
@@ -42,7 +46,19 @@ function serve(port: MessagePort): void {
 parent.on('message', (message: MessagePort | 'close') => {
   if (message !== 'close') return serve(message)
   group.end()
-  db.close()
-  process.exit() // only this thread; ports close, and what arrives too late is answered there
+  void checkpointer.close().then(() => {
+    emptyLog()
+    db.close()
+    process.exit() // only this thread; ports close, and what arrives too late is answered there
+  })
 })
+/** The last connection that closes does it by itself; a reader's that did not close in time would leave a long log. */
+function emptyLog(): void {
+  try {
+    db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+  } catch {
+    // A full disk: the next start reads the log as it is.
+  }
+}
+
 parent.postMessage('ready')
