@@ -44,7 +44,11 @@ export function wireRooms(needs: RoomNeeds, httpsPort: () => number): Rooms {
       return linkedHub({ control, hub, hostName, httpsPort, elsewhere })
     },
     postWebhook: webhookPost(outbound),
-    settings: { ...needs.config.registration, hubName: (name) => dialled(needs.config, name, httpsPort()) },
+    settings: {
+      ...needs.config.registration,
+      assignmentBacklog: needs.config.assignmentBacklog,
+      hubName: (name) => dialled(needs.config, name, httpsPort()),
+    },
   })
   // Asked only when somebody deletes an instance, so after the rooms exist.
   const contentsOf = async ({ kind, name }: Owner): Promise<string | undefined> => {
