@@ -44,12 +44,12 @@ test('nobody has a place before he is let in, so many at a time', () => {
   expect(entered).toHaveLength(5)
 })
 
-test('sources take turns, and of each the newest goes first', () => {
+test('sources take turns, and of each the oldest goes first', () => {
   const { from, entered } = crowd()
   const places = ceilings({ perSource: 10, inAll: 100, waiting: 10 })
   for (const source of ['a', 'a', 'a', 'b', 'b', 'c']) places.admit(from(source))
   places.letIn(10)
-  expect(entered).toEqual(['a#2', 'b#4', 'c#5', 'a#1', 'b#3', 'a#0'])
+  expect(entered).toEqual(['a#0', 'b#3', 'c#5', 'a#1', 'b#4', 'a#2'])
 })
 
 test('a source over its ceiling waits until one of it left; nobody else does', () => {
@@ -80,11 +80,11 @@ test('one that waits may go, and is not let in any more', () => {
   expect(places.count()).toEqual({ placed: 1, waiting: 0 })
 })
 
-test('who may wait is bounded: the source with the most there loses its oldest', () => {
+test('who may wait is bounded: the source with the most there loses its newest', () => {
   const { from, cut } = crowd()
   const places = ceilings({ perSource: 10, inAll: 10, waiting: 3 })
   for (const source of ['greedy', 'greedy', 'greedy', 'b', 'b', 'b']) places.admit(from(source))
-  expect(cut).toEqual(['greedy#0', 'b#3', 'greedy#1'])
+  expect(cut).toEqual(['greedy#2', 'b#4', 'greedy#1'])
   expect(places.count()).toEqual({ placed: 0, waiting: 3 })
 })
 

@@ -51,9 +51,8 @@ export interface Room {
  * progress only if handshakes under way are left alone. When all places are taken, the source that holds the most gives
  * up its newest, so that a few sources cannot shut out the rest; among equals the newcomer waits.
  *
- * In the waiting room sources take turns, and of each the newest goes first: where more come than can be served before
- * their clients lose patience, those that have waited longest are lost anyway, and a device that asks after its operation
- * on a new connection must not stand behind a whole fleet. When it is full, the largest source loses its oldest.
+ * In the waiting room sources take turns, and of each the oldest goes first. When it is full, the largest source loses
+ * its newest.
  */
 export function ceilings({ perSource, inAll, waiting }: Room): Ceilings {
   const inside = createCrowd()
@@ -68,7 +67,7 @@ export function ceilings({ perSource, inAll, waiting }: Room): Ceilings {
     for (const source of outside.sources()) {
       if (!placeFor(source, largest)) continue
       if (largest !== undefined) inside.takeNewest(largest)?.cut()
-      const stranger = outside.takeNewest(source)!
+      const stranger = outside.takeOldest(source)!
       inside.add(stranger)
       stranger.enter()
       return true
@@ -79,7 +78,7 @@ export function ceilings({ perSource, inAll, waiting }: Room): Ceilings {
   return {
     admit(stranger) {
       outside.add(stranger)
-      if (outside.count() > waiting) outside.takeOldest(outside.largest()!)?.cut()
+      if (outside.count() > waiting) outside.takeNewest(outside.largest()!)?.cut()
       return { leave: () => void (outside.remove(stranger) || inside.remove(stranger)) }
     },
     letIn(most) {
