@@ -8,7 +8,7 @@ export const limits = {
   unprovedConnectionsPerSource: 512,
   /** Unproved connections in all, per node. */
   unprovedConnections: 4_096,
-  /** Connections that wait for a place among these, per node, and for how long: most clients give up after 30 s. */
+  /** Connections that wait for such a place, per node, and for how long: most clients give up after 30 s. */
   waitingConnections: 4_096,
   waitingMs: 20_000,
   /** Handshakes that a node begins before it looks after its other connections again: each takes about 1 ms. */
