@@ -87,10 +87,12 @@ export interface StartNode extends RoomNeeds {
   readonly tls: TlsMaterial
   /** Other nodes share the ports. */
   readonly reusePort: boolean
+  /** When the first of the nodes that begin together began, ms since 1970. */
+  readonly startedAt: number
 }
 
 export async function startNode(needs: StartNode): Promise<RunningNode> {
-  const { clock, log, tls, reusePort, config } = needs
+  const { clock, log, tls, reusePort, startedAt, config } = needs
   let httpsPort = config.ports.https
   const rooms = wireRooms(needs, () => httpsPort)
   await proveChainVisible()
@@ -115,7 +117,7 @@ export async function startNode(needs: StartNode): Promise<RunningNode> {
     httpsPort = https.port
     const mqtts = await listen({ ...common, port: config.ports.mqtts, serve: mqtt.serve })
     listening.push(mqtts)
-    rooms.provisioning.registrations.start()
+    rooms.provisioning.registrations.start(startedAt)
     return { ports: { https: https.port, mqtts: mqtts.port }, rooms, stop }
   } catch (error) {
     await stop()
@@ -203,6 +205,7 @@ export function createApp(config: Config, world: Partial<World> = {}): App {
       managementPort: managementPort.promise,
       tls: folder.tls,
       reusePort: false,
+      startedAt: clock.now(),
     })
     closers.push(() => node.stop())
     const managing = await startManagement({ ...needs, token: folder.managementToken })
