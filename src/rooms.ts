@@ -85,7 +85,7 @@ function linkedHub({ control, hub, hostName, httpsPort, elsewhere }: HubByName):
     return own === undefined ? elsewhere() : localHub(hub, own)
   }
   return {
-    provision: async (device, mode) => (await found()).provision(device, mode),
+    provision: async (device, mode, returning) => (await found()).provision(device, mode, returning),
     read: async (deviceId) => (await found()).read(deviceId),
     isAlso: async (other) => isHere((await find())?.hostNames ?? [], other),
     remove: async (deviceId) => (await found()).remove(deviceId),
@@ -93,7 +93,7 @@ function linkedHub({ control, hub, hostName, httpsPort, elsewhere }: HubByName):
 }
 
 const localHub = (hub: Hub, own: IotHub): HubCalls => ({
-  provision: (device, mode) => hub.registry.provision(own, device, mode),
+  provision: (device, mode, returning) => hub.registry.provision(own, device, mode, returning),
   read: (deviceId) => hub.twins.read(own, deviceId),
   remove: (deviceId) => hub.registry.discard(own, deviceId),
 })
