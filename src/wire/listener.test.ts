@@ -310,6 +310,14 @@ test('close stops accepting, cuts strangers at once and the others after the gra
   await closing
 })
 
+test('close cuts those that wait for a place as well', async () => {
+  const { port, close } = await start({ clock: new TestClock() })
+  const strangers = Array.from({ length: 3 * limits.handshakesPerTurn }, () => tcp(port))
+  await Promise.all(strangers.map((socket) => once(socket, 'connect')))
+  await close()
+  await Promise.all(strangers.map(closed))
+})
+
 test('close is done as soon as everybody has left', async () => {
   const { port, served, close } = await start({ clock: new TestClock() })
   const known = await client(port)

@@ -125,6 +125,8 @@ function createAcceptance(options: ListenOptions) {
       deadline: clock.after(limits.waitingMs, cut),
       cut,
       enter() {
+        // Cut while it waited: it leaves its place as soon as it is closed.
+        if (raw.destroyed) return
         connection.deadline?.cancel()
         connection.deadline = clock.after(limits.handshakeMs, cut)
         tls.emit('connection', raw)

@@ -12,10 +12,7 @@
  * NAT; else spread over so many addresses 127.1.x.y. Prints one JSON object.
  */
 #include "storm-tls.h"
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/pem.h>
-#include <openssl/rand.h>
+#include "storm-keys.h"
 #include <signal.h>
 
 #define MESSAGE_BYTES 8192
@@ -48,12 +45,6 @@ static struct {
   long https_port, mqtts_port, first, count, at_once, within_ms, sources, calm_poll_ms, tries;
 } options = {.address = "127.0.0.1", .scope = "", .prefix = "storm", .count = 1, .tries = 8};
 
-static X509 *issuer;
-static EVP_PKEY *issuer_key;
-static STACK_OF(X509) * issuers;
-static unsigned char group_key[64];
-static size_t group_key_bytes;
-
 struct device {
   struct task task; /* first: a task is its device */
   struct line line;
@@ -81,48 +72,6 @@ static double chance(void) {
   unsigned bits;
   RAND_bytes((unsigned char *)&bits, sizeof bits);
   return bits / 4294967296.0;
-}
-
-/* ---- credentials ---- */
-
-static void make_certificate(struct device *d) {
-  d->key = EVP_EC_gen("P-256");
-  d->certificate = X509_new();
-  X509_set_version(d->certificate, X509_VERSION_3);
-  unsigned char serial[8];
-  RAND_bytes(serial, sizeof serial);
-  serial[0] = (serial[0] & 0x7f) | 1;
-  BIGNUM *number = BN_bin2bn(serial, sizeof serial, NULL);
-  BN_to_ASN1_INTEGER(number, X509_get_serialNumber(d->certificate));
-  BN_free(number);
-  X509_gmtime_adj(X509_getm_notBefore(d->certificate), -3600);
-  X509_gmtime_adj(X509_getm_notAfter(d->certificate), 86400);
-  X509_set_pubkey(d->certificate, d->key);
-  X509_set_issuer_name(d->certificate, X509_get_subject_name(issuer));
-  X509_NAME_add_entry_by_txt(X509_get_subject_name(d->certificate), "CN", MBSTRING_ASC, (unsigned char *)d->id, -1, -1, 0);
-  if (!X509_sign(d->certificate, issuer_key, EVP_sha256())) die("cannot sign a certificate", NULL);
-}
-
-static void escape(const char *text, char *into) {
-  for (; *text; text++)
-    if (strchr("+/=", *text)) into += sprintf(into, "%%%02X", *text);
-    else *into++ = *text;
-  *into = 0;
-}
-
-/* A token of the device's derived key, new for each run of the client (dps.md 1.7, 1.8). */
-static void make_token(const struct device *d, char *into, size_t size) {
-  unsigned char device_key[32], mac[32];
-  char resource[256], encoded[300], text[350], signature[64], escaped[200];
-  long expiry = time(NULL) + 3600;
-  HMAC(EVP_sha256(), group_key, (int)group_key_bytes, (unsigned char *)d->id, strlen(d->id), device_key, NULL);
-  snprintf(resource, sizeof resource, "%s/registrations/%s", options.scope, d->id);
-  escape(resource, encoded);
-  snprintf(text, sizeof text, "%s\n%ld", encoded, expiry);
-  HMAC(EVP_sha256(), device_key, sizeof device_key, (unsigned char *)text, strlen(text), mac, NULL);
-  EVP_EncodeBlock((unsigned char *)signature, mac, sizeof mac);
-  escape(signature, escaped);
-  snprintf(into, size, "SharedAccessSignature sr=%s&sig=%s&se=%ld&skn=registration", encoded, escaped, expiry);
 }
 
 /* ---- connections ---- */
@@ -190,7 +139,7 @@ static int https_request(struct device *d, const char *method, const char *path,
   double deadline = now_s() + d->client->request_s;
   if (d->line.ssl && (d->client->fresh || is_closed(&d->line))) close_tls(&d->line);
   if (!d->line.ssl && !connect_device(d, deadline)) return 0;
-  if (!d->certificate) make_token(d, token, sizeof token);
+  if (!d->certificate) make_token(options.scope, d->id, token, sizeof token);
   int length = snprintf(text, sizeof text,
                         "%s /%s/registrations/%s/%s?api-version=2021-06-01 HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"
                         "%s%s%sContent-Length: %zu\r\n\r\n%s",
@@ -250,7 +199,7 @@ static int mqtt_open(struct device *d) {
   char user[300], token[600] = "";
   double deadline = now_s() + d->client->connect_s;
   if (!connect_device(d, deadline)) return 0;
-  if (!d->certificate) make_token(d, token, sizeof token);
+  if (!d->certificate) make_token(options.scope, d->id, token, sizeof token);
   snprintf(user, sizeof user, "%s/registrations/%s/api-version=2019-03-31&ClientVersion=storm", options.scope, d->id);
   at = put_text(at, "MQTT");
   *at++ = 4;
@@ -401,7 +350,7 @@ static void prepare(struct device *d, long number) {
   d->client = &clients[number / 2 % (long)CLIENTS];
   int certified = number % 2;
   snprintf(d->id, sizeof d->id, "%s-%c%ld", options.prefix, certified ? 'x' : 'k', number);
-  if (certified) make_certificate(d);
+  if (certified) d->certificate = make_certificate(d->id, &d->key);
 }
 
 /* ---- the whole ---- */
@@ -426,24 +375,6 @@ static void read_options(int count, char **words) {
   }
   if (!options.ca || !options.name || !options.issuer || !options.issuer_key || !options.group_key)
     die("--ca, --name, --issuer, --issuer-key and --group-key are needed", NULL);
-}
-
-static void read_keys(void) {
-  FILE *certificate = fopen(options.issuer, "r"), *key = fopen(options.issuer_key, "r");
-  if (!certificate || !key) die("cannot open the issuer", options.issuer);
-  issuer = PEM_read_X509(certificate, NULL, NULL, NULL);
-  issuer_key = PEM_read_PrivateKey(key, NULL, NULL, NULL);
-  if (!issuer || !issuer_key) die("cannot read the issuer", options.issuer);
-  fclose(certificate);
-  fclose(key);
-  issuers = sk_X509_new_null();
-  sk_X509_push(issuers, issuer);
-  unsigned char decoded[128];
-  size_t length = strlen(options.group_key);
-  int bytes = length > 100 ? -1 : EVP_DecodeBlock(decoded, (const unsigned char *)options.group_key, (int)length);
-  group_key_bytes = (size_t)bytes - (size_t)(options.group_key[length - 1] == '=') - (size_t)(options.group_key[length - 2] == '=');
-  if (bytes < 3 || group_key_bytes > sizeof group_key) die("--group-key must be base64 of 64 bytes at most", NULL);
-  memcpy(group_key, decoded, group_key_bytes);
 }
 
 static int ascending(const void *a, const void *b) {
@@ -478,7 +409,7 @@ int main(int count, char **words) {
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
   if (SSL_CTX_load_verify_locations(context, options.ca, NULL) != 1) die("cannot read the CA", options.ca);
-  read_keys();
+  read_keys(options.issuer, options.issuer_key, options.group_key);
   devices = calloc((size_t)options.count, sizeof *devices);
   heap = calloc((size_t)options.count + 1, sizeof *heap);
   seen.latencies = calloc((size_t)options.count, sizeof *seen.latencies);
