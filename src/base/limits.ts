@@ -8,9 +8,9 @@ export const limits = {
   unprovedConnectionsPerSource: 512,
   /** Unproved connections in all, per node. */
   unprovedConnections: 4_096,
-  /** Connections that wait for such a place, per node, and for how long: most clients give up after 30 s. */
-  waitingConnections: 4_096,
-  waitingMs: 20_000,
+  /** Connections that wait for such a place, per node, and for how long: clients give up after 30 to 60 s. */
+  waitingConnections: 8_192,
+  waitingMs: 60_000,
   /** Handshakes that a node begins before it looks after its other connections again: each takes about 1 ms. */
   handshakesPerTurn: 8,
   /** TLS handshake must end within. */
