@@ -269,4 +269,6 @@ export const limits = {
   cliFileBytes: 1024 * 1024,
   /** Validity of the tokens that commands sign, as the az CLI's (dps.md 6.7). */
   cliTokenSeconds: 600,
+  /** Characters of a `--query`. */
+  cliQueryLength: 4_096,
 } as const

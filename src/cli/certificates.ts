@@ -2,13 +2,12 @@ import { Fields } from '../base/json.ts'
 import type { Environment } from './environment.ts'
 import { readCertificateFile } from './files.ts'
 import { managementPath, onlyName } from './management.ts'
-import { type Columns, type Format, print } from './output.ts'
+import { type Answering, type Columns, print } from './output.ts'
 import type { Rest } from './rest.ts'
 import { type ManagementOptions, managementRest } from './services.ts'
 
-interface Printed extends ManagementOptions {
+interface Printed extends ManagementOptions, Answering {
   readonly dpsName?: string
-  readonly output: Format
 }
 
 interface One extends Printed {
@@ -30,24 +29,43 @@ export async function listCertificates(options: Printed, environment: Environmen
   const rest = await managementRest(options, environment)
   const service = await onlyName(rest, 'dps', options.dpsName)
   const { body } = await rest({ method: 'GET', path: managementPath('dps', service, 'certificates') })
-  await print(environment, options.output, new Fields(body, 'answer').array('value'), columns)
+  await print(environment, options, new Fields(body, 'answer').array('value'), columns)
 }
 
 export async function showCertificate(options: One, environment: Environment): Promise<void> {
   const { rest, path } = await locate(options, environment)
-  await print(environment, options.output, (await rest({ method: 'GET', path })).body, columns)
+  await print(environment, options, (await rest({ method: 'GET', path })).body, columns)
 }
 
-export async function createCertificate(
-  options: One & { readonly path: string; readonly verified?: boolean },
-  environment: Environment,
-): Promise<void> {
+interface Upload extends One {
+  readonly path: string
+  readonly verified?: boolean
+}
+
+/** The service refuses a name that is taken, unless `--etag` says what to replace. */
+export async function createCertificate(options: Upload, environment: Environment): Promise<void> {
   const certificate = base64(await readCertificateFile(options.path, environment))
   const { rest, path } = await locate(options, environment)
   const headers = options.etag === undefined ? {} : { 'If-Match': options.etag }
+  await upload(rest, { path, headers, certificate }, options, environment)
+}
+
+export async function updateCertificate(options: Upload, environment: Environment): Promise<void> {
+  const certificate = base64(await readCertificateFile(options.path, environment))
+  const { rest, path } = await locate(options, environment)
+  const headers = await currentEtag(rest, path, options.etag)
+  await upload(rest, { path, headers, certificate }, options, environment)
+}
+
+async function upload(
+  rest: Rest,
+  { path, headers, certificate }: { path: string; headers: Record<string, string>; certificate: string },
+  options: Upload,
+  environment: Environment,
+): Promise<void> {
   const properties = { certificate, isVerified: options.verified ?? false }
   const { body } = await rest({ method: 'PUT', path, headers, body: { properties } })
-  await print(environment, options.output, body, columns)
+  await print(environment, options, body, columns)
 }
 
 export async function deleteCertificate(options: One, environment: Environment): Promise<void> {
@@ -59,7 +77,7 @@ export async function generateVerificationCode(options: One, environment: Enviro
   const { rest, path } = await locate(options, environment)
   const headers = await currentEtag(rest, path, options.etag)
   const { body } = await rest({ method: 'POST', path: `${path}/generateVerificationCode`, headers })
-  await print(environment, options.output, body, columns)
+  await print(environment, options, body, columns)
 }
 
 export async function verifyCertificate(
@@ -70,7 +88,7 @@ export async function verifyCertificate(
   const { rest, path } = await locate(options, environment)
   const headers = await currentEtag(rest, path, options.etag)
   const { body } = await rest({ method: 'POST', path: `${path}/verify`, headers, body: { certificate } })
-  await print(environment, options.output, body, columns)
+  await print(environment, options, body, columns)
 }
 
 async function locate(options: One, environment: Environment): Promise<{ rest: Rest; path: string }> {

@@ -1,14 +1,11 @@
 import { compact, isObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { type Environment, refused, usage } from './environment.ts'
-import { type Columns, type Format, print, withoutKeys } from './output.ts'
+import { type Answering, type Columns, print } from './output.ts'
 import { ifMatch, pathOf } from './rest.ts'
 import { type HubOptions, hubRest } from './services.ts'
 
-interface Printed extends HubOptions {
-  readonly output: Format
-  readonly showKeys?: boolean
-}
+interface Printed extends HubOptions, Answering {}
 
 interface One extends Printed {
   readonly deviceId: string
@@ -47,13 +44,13 @@ export async function listDevices(
   if (!Array.isArray(body))
     throw refused('Expected a list of devices as the answer, found something else. Is this a hub?')
   const wanted = body.filter((device) => options.edgeEnabled === undefined || isEdge(device) === options.edgeEnabled)
-  await print(environment, options.output, shown(wanted, options), columns)
+  await print(environment, options, wanted, columns)
 }
 
 export async function showDevice(options: One, environment: Environment): Promise<void> {
   const rest = await hubRest(options, environment)
   const { body } = await rest({ method: 'GET', path: `${pathOf('devices', options.deviceId)}?${VERSION}` })
-  await print(environment, options.output, shown(body, options), columns)
+  await print(environment, options, body, columns)
 }
 
 export async function createDevice(options: CreateOptions, environment: Environment): Promise<void> {
@@ -67,7 +64,7 @@ export async function createDevice(options: CreateOptions, environment: Environm
   const rest = await hubRest(options, environment)
   const path = `${pathOf('devices', options.deviceId)}?${VERSION}`
   const { body } = await rest({ method: 'PUT', path, body: document })
-  await print(environment, options.output, shown(body, options), columns)
+  await print(environment, options, body, columns)
 }
 
 export async function deleteDevice(options: One & { readonly etag?: string }, environment: Environment): Promise<void> {
@@ -99,5 +96,3 @@ const authenticationOf = (options: CreateOptions): object => {
 
 const isEdge = (device: unknown): boolean =>
   isObject(device) && isObject(device['capabilities']) && device['capabilities']['iotEdge'] === true
-
-const shown = (value: unknown, { showKeys }: Printed): unknown => (showKeys === true ? value : withoutKeys(value))

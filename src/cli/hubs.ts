@@ -1,7 +1,7 @@
 import { Fields } from '../base/json.ts'
 import type { Environment } from './environment.ts'
 import { managementPath } from './management.ts'
-import { type Columns, type Format, print, withoutKeys } from './output.ts'
+import { type Answering, type Columns, print } from './output.ts'
 import { type ManagementOptions, managementRest } from './services.ts'
 
 const columns: Columns = {
@@ -12,11 +12,8 @@ const columns: Columns = {
 }
 
 /** The hubs of this service, over the management API (hub-service.md 11). */
-export async function listHubs(
-  options: ManagementOptions & { readonly output: Format },
-  environment: Environment,
-): Promise<void> {
+export async function listHubs(options: ManagementOptions & Answering, environment: Environment): Promise<void> {
   const rest = await managementRest(options, environment)
   const { body } = await rest({ method: 'GET', path: managementPath('hub') })
-  await print(environment, options.output, withoutKeys(new Fields(body, 'answer').array('value')), columns)
+  await print(environment, options, new Fields(body, 'answer').array('value'), columns)
 }

@@ -73,7 +73,7 @@ test('linking a hub by its name keeps those that are linked, and tells no key', 
 test.each([
   [['--hub-name', 'hub-b', '--connection-string', 'x'], 2],
   [[], 2],
-  [['--hub-name', 'nowhere'], 1],
+  [['--hub-name', 'nowhere'], 3],
   [['--hub-name', 'hub-b', '--allocation-weight', 'heavy'], 2],
 ])('linking with %j ends with code %i', async (words, code) => {
   expect((await run('dps', 'linked-hub', 'create', ...words)).code).toBe(code)
@@ -87,6 +87,6 @@ test('hub list', async () => {
 
 test('an instance that does not exist is refused by name', async () => {
   const ran = await run('dps', 'certificate', 'list', '--dps-name', 'dps-2')
-  expect(ran.code).toBe(1)
+  expect(ran.code).toBe(3)
   expect(ran.err).toContain('dps-2')
 })

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { isAbsolute, join, resolve } from 'node:path'
 import { Fields } from '../base/json.ts'
 import { type Environment, usage } from './environment.ts'
+import { splitHost } from './host-names.ts'
 
 /** What `muster up --ready-file` tells a script, as far as commands need it; a member is absent until its face exists. */
 export interface ReadyFile {
@@ -67,5 +68,9 @@ function parseReadyFile(path: string, document: unknown): ReadyFile {
     }),
   }
 }
+
+/** A host name as clients must be told it: stored names have no port, which the service may change (ARCHITECTURE.md). */
+export const dialledAs = (hostName: string, { httpsPort = 443 }: ReadyFile): string =>
+  httpsPort === 443 || splitHost(hostName).port !== undefined ? hostName : `${hostName}:${httpsPort}`
 
 export const absolute = (cwd: string, path: string): string => (isAbsolute(path) ? path : resolve(cwd, path))

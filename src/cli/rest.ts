@@ -6,8 +6,10 @@ import { isObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { decodeKey } from '../crypto/keys.ts'
 import { signSas } from '../crypto/sas.ts'
-import { type CommandError, refused, usage } from './environment.ts'
-import { type ServiceTarget, splitHost, type Target } from './target.ts'
+import { type CommandError, type Environment, notFound, refused, usage } from './environment.ts'
+import { splitHost } from './host-names.ts'
+import type { ServiceTarget, Target } from './target.ts'
+import { traceExchange } from './trace.ts'
 
 export interface Call {
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE'
@@ -29,9 +31,12 @@ export interface Answer {
 export type Rest = (call: Call) => Promise<Answer>
 
 /** A REST client for `target`. It never follows redirects and never repeats a request. */
-export function createRest(target: Target, clock: Clock = systemClock): Rest {
+export function createRest(target: Target, environment: Environment): Rest {
+  const { clock = systemClock } = environment
   return async (call) => {
+    const startedAt = clock.now()
     const answer = await send(target, call, clock)
+    traceExchange(environment, addressOf(target), call, answer, clock.now() - startedAt)
     if (answer.status >= 200 && answer.status < 300) return answer
     throw refusal(call, answer)
   }
@@ -132,7 +137,8 @@ export function refusal({ method, path }: Call, { status, body }: Answer): Comma
   const { code, message, trackingId } = errorOf(body)
   const codeText = code === undefined || code === String(status) ? '' : ` ${code}`
   const tracking = trackingId === undefined ? '' : ` (tracking ID ${trackingId})`
-  return refused(`the service refused ${method} ${path.split('?')[0]} with ${status}${codeText}: ${message}${tracking}`)
+  const text = `the service refused ${method} ${path.split('?')[0]} with ${status}${codeText}: ${message}${tracking}`
+  return status === 404 ? notFound(text) : refused(text)
 }
 
 function errorOf(body: unknown): { code?: string; message: string; trackingId?: string } {
@@ -165,8 +171,11 @@ const ADVICE: Readonly<Record<string, string>> = {
     'The certificate is for other names: use one of them, or give "muster up" this one with --host.',
 }
 
+const addressOf = (target: Target): string =>
+  target.kind === 'bearer' ? target.url.origin : `https://${target.dial.host}:${target.dial.port}`
+
 function unreachable(target: Target, cause: Error): CommandError {
-  const where = target.kind === 'bearer' ? target.url.origin : `https://${target.dial.host}:${target.dial.port}`
+  const where = addressOf(target)
   const code = (cause as NodeJS.ErrnoException).code ?? ''
   const advice = ADVICE[code]
   return refused(`Expected an answer from ${where}, found ${cause.message}.${advice ? ` ${advice}` : ''}`, cause)

@@ -27,18 +27,18 @@ export interface ManagementOptions {
 /** The provisioning service's REST API: by `--login`, else by name through the management API, else the ready file's. */
 export async function dpsRest(options: DpsOptions, environment: Environment): Promise<Rest> {
   const { login, ca, dpsName } = options
-  if (login !== undefined) return createRest(await loginTarget(login, ca, environment), environment.clock)
+  if (login !== undefined) return createRest(await loginTarget(login, ca, environment), environment)
   const ready = await readReadyFile(options.readyFile, environment)
   const connectionString =
     dpsName === undefined ? ready.dps?.connectionString : await discover(ready, 'dps', dpsName, environment)
   if (connectionString === undefined) throw usage(`Expected a provisioning service in ${ready.path}, found none.`)
-  return createRest(await readyTarget(ready, connectionString, ca, environment), environment.clock)
+  return createRest(await readyTarget(ready, connectionString, ca, environment), environment)
 }
 
 /** A hub's REST API: by `--login`, else by name through the management API, else the only one of the ready file. */
 export async function hubRest(options: HubOptions, environment: Environment): Promise<Rest> {
   const { login, ca, hubName } = options
-  if (login !== undefined) return createRest(await loginTarget(login, ca, environment), environment.clock)
+  if (login !== undefined) return createRest(await loginTarget(login, ca, environment), environment)
   const ready = await readReadyFile(options.readyFile, environment)
   const [only, ...others] = ready.hubs
   if (hubName === undefined && others.length > 0)
@@ -46,7 +46,7 @@ export async function hubRest(options: HubOptions, environment: Environment): Pr
   const connectionString =
     hubName === undefined ? only?.connectionString : await discover(ready, 'hub', hubName, environment)
   if (connectionString === undefined) throw usage(`Expected a hub in ${ready.path}, found none.`)
-  return createRest(await readyTarget(ready, connectionString, ca, environment), environment.clock)
+  return createRest(await readyTarget(ready, connectionString, ca, environment), environment)
 }
 
 /** The management API, which only the ready file names. */
@@ -54,11 +54,12 @@ export async function managementRest(options: ManagementOptions, environment: En
   return managementOf(await readReadyFile(options.readyFile, environment), environment)
 }
 
-async function managementOf(ready: ReadyFile, environment: Environment): Promise<Rest> {
+/** The management API of a ready file that was read already. */
+export async function managementOf(ready: ReadyFile, environment: Environment): Promise<Rest> {
   if (ready.management === undefined) throw usage(`Expected a management API in ${ready.path}, found none.`)
   const token = await readText(absolute(environment.cwd, ready.management.tokenFile), 'the management token')
   const target = { kind: 'bearer', url: new URL(ready.management.url), token: token.trim() } as const
-  return createRest(target, environment.clock)
+  return createRest(target, environment)
 }
 
 /** Looks a service up by name, as the az CLI does through its control plane, and takes its first policy. */

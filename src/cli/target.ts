@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type Environment, usage } from './environment.ts'
+import { splitHost } from './host-names.ts'
 import { absolute, type ReadyFile } from './ready-file.ts'
 
 /** A REST endpoint that takes SAS tokens of a shared access policy. */
@@ -69,14 +70,6 @@ export function parseConnectionString(text: string): { hostName: string; policy:
     return value
   }) as [string, string, string]
   return { hostName, policy, key }
-}
-
-/** Host and port of `name`, `name:port`, `1.2.3.4:port`, `[::1]:port`, `::1`. */
-export function splitHost(hostName: string): { host: string; port: number | undefined } {
-  const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(hostName)
-  const plain = /^([^:]+):(\d+)$/.exec(hostName)
-  const [, host = hostName, port] = bracketed ?? plain ?? []
-  return { host, port: port === undefined ? undefined : Number(port) }
 }
 
 /** A listener on every address is reached on loopback. */

@@ -1,0 +1,150 @@
+import { compact, isObject, type Json, type JsonObject } from '../base/json.ts'
+import { type Environment, usage } from './environment.ts'
+import { listDocuments, managementPath, onlyName, readInstance, replaceInstance } from './management.ts'
+import { type Answering, type Columns, print } from './output.ts'
+import { type ManagementOptions, managementRest } from './services.ts'
+
+interface Options extends ManagementOptions, Answering {
+  readonly dpsName?: string
+}
+
+interface Named extends Options {
+  readonly dpsName: string
+}
+
+const columns: Columns = {
+  Name: 'name',
+  'ID scope': 'properties.idScope',
+  'Service host': 'properties.serviceOperationsHostName',
+  Allocation: 'properties.allocationPolicy',
+  Location: 'location',
+}
+
+/** Provisioning services as resources of the management API (dps.md 7.1, 7.2). */
+export async function listServices(options: Options, environment: Environment): Promise<void> {
+  const rest = await managementRest(options, environment)
+  await print(environment, options, await listDocuments(rest, 'dps'), columns)
+}
+
+export async function showService(options: Options, environment: Environment): Promise<void> {
+  const { service } = await find(options, environment)
+  await print(environment, options, service.document, columns)
+}
+
+export async function createService(
+  options: Named & {
+    readonly location?: string
+    readonly tags?: readonly string[]
+    readonly enforceDataResidency?: boolean
+  },
+  environment: Environment,
+): Promise<void> {
+  const { dpsName, location, tags, enforceDataResidency: enableDataResidency } = options
+  const body = compact({
+    location,
+    tags: tags && pairsOf(tags),
+    properties: compact({ enableDataResidency }),
+  })
+  const rest = await managementRest(options, environment)
+  const existing = await listDocuments(rest, 'dps')
+  if (existing.some((each) => sameName(each['name'], dpsName)))
+    throw usage(`Expected the name of a new provisioning service, found ${dpsName}, which exists already.`)
+  const answer = await rest({ method: 'PUT', path: managementPath('dps', dpsName), body })
+  await print(environment, options, answer.body, columns)
+}
+
+export async function updateService(
+  options: Options & { readonly set?: readonly string[]; readonly tags?: readonly string[] },
+  environment: Environment,
+): Promise<void> {
+  const { set = [], tags } = options
+  const assignments = set.map(assignmentOf)
+  const { rest, service } = await find(options, environment)
+  const document = structuredClone(service.document)
+  for (const { path, value } of assignments) assign(document, path, value)
+  const changes = tags === undefined ? document : { ...document, tags: pairsOf(tags) }
+  await print(environment, options, await replaceInstance(rest, 'dps', service, changes), columns)
+}
+
+export async function deleteService(options: Named, environment: Environment): Promise<void> {
+  const rest = await managementRest(options, environment)
+  await rest({ method: 'DELETE', path: managementPath('dps', options.dpsName) })
+}
+
+const policyColumns: Columns = { Name: 'name', 'Allocation policy': 'allocationPolicy' }
+
+const policyOf = ({ name, properties }: JsonObject): JsonObject => ({
+  name: name ?? null,
+  allocationPolicy: (isObject(properties) ? (properties['allocationPolicy'] as Json) : undefined) ?? null,
+})
+
+export async function listAllocationPolicies(options: Options, environment: Environment): Promise<void> {
+  const rest = await managementRest(options, environment)
+  await print(environment, options, (await listDocuments(rest, 'dps')).map(policyOf), policyColumns)
+}
+
+export async function showAllocationPolicy(options: Options, environment: Environment): Promise<void> {
+  const { service } = await find(options, environment)
+  await print(environment, options, policyOf(service.document), policyColumns)
+}
+
+export async function updateAllocationPolicy(
+  options: Options & { readonly policy: string },
+  environment: Environment,
+): Promise<void> {
+  const { rest, service } = await find(options, environment)
+  const properties = { ...service.properties, allocationPolicy: options.policy }
+  const changed = await replaceInstance(rest, 'dps', service, { properties })
+  await print(environment, options, policyOf(changed), policyColumns)
+}
+
+async function find(options: Options, environment: Environment) {
+  const rest = await managementRest(options, environment)
+  const name = await onlyName(rest, 'dps', options.dpsName)
+  return { rest, service: await readInstance(rest, 'dps', name) }
+}
+
+const sameName = (found: unknown, name: string): boolean => String(found).toLowerCase() === name.toLowerCase()
+
+/** `name=value name2=value2`, and a name alone for an empty value, as the az CLI takes tags; one empty text: none. */
+const pairsOf = (pairs: readonly string[]): JsonObject =>
+  Object.fromEntries(
+    pairs
+      .filter((pair) => pair !== '')
+      .map((pair) => {
+        const [name = '', ...value] = pair.split('=')
+        return [name, value.join('=')]
+      }),
+  )
+
+/** `a.b.c=value`; the value is JSON where it can be, else a text, as in the az CLI. */
+function assignmentOf(text: string): { readonly path: readonly string[]; readonly value: Json } {
+  const [, path, value] = /^([\w.]+)=(.*)$/s.exec(text) ?? []
+  if (
+    path === undefined ||
+    value === undefined ||
+    !path.split('.').every((name) => name !== '' && name !== '__proto__')
+  )
+    throw usage(`Expected --set as member.member=value, found ${JSON.stringify(text.split('=')[0])}.`)
+  return { path: path.split('.'), value: jsonOrText(value) }
+}
+
+function jsonOrText(text: string): Json {
+  try {
+    return JSON.parse(text) as Json
+  } catch {
+    return text
+  }
+}
+
+function assign(document: JsonObject, path: readonly string[], value: Json): void {
+  const [name = '', ...rest] = path
+  if (rest.length === 0) {
+    document[name] = value
+    return
+  }
+  const inner = Object.hasOwn(document, name) ? document[name] : undefined
+  if (!isObject(inner))
+    throw usage(`Expected --set to name a member of the resource, found none called ${JSON.stringify(name)}.`)
+  assign(inner as JsonObject, rest, value)
+}
