@@ -76,6 +76,8 @@ export const limits = {
   twinKeyBytes: 1024,
   twinStringBytes: 4 * 1024,
   modulesPerDevice: 50,
+  /** `ms-azure-iot-edge://{deviceId}-{generationId}`. */
+  scopeLength: 256,
   /** Edge devices below one another (hub-service.md 2.5). */
   edgeLayers: 5,
 
@@ -281,4 +283,6 @@ export const limits = {
   cliFileBytes: 1024 * 1024,
   /** Validity of the tokens that commands sign, as the az CLI's (dps.md 6.7). */
   cliTokenSeconds: 600,
+  /** Characters of a `--query`. */
+  cliQueryLength: 4_096,
 } as const
