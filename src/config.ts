@@ -1,4 +1,5 @@
 import { isAbsolute, resolve } from 'node:path'
+import { limits } from './base/limits.ts'
 import type { LogLevel } from './base/log.ts'
 
 /** Everything that can be set, in one type. Sources, weakest first: defaults, file, environment, flags. */
@@ -22,6 +23,8 @@ export interface Config {
     /** Seconds named by `retry-after` while assigning; 3 suits every client (dps.md 2.5). */
     readonly retryAfterSeconds: number
   }
+  /** Registrations that wait in one thread; above it devices are told to register later. */
+  readonly assignmentBacklog: number
   /** Calls that the service makes by itself: webhooks of custom allocation, linked hubs that are not ours. */
   readonly outbound: {
     /** Hosts that may be called, `host`, `host:port` or `*.domain`; empty: any. */
@@ -42,6 +45,7 @@ export const defaults: Config = {
   threads: 0,
   logLevel: 'info',
   registration: { assigningMs: 0, retryAfterSeconds: 3 },
+  assignmentBacklog: limits.assignmentBacklog,
   outbound: { allow: [], caFile: undefined },
   commitWindowMs: 5,
 }
@@ -130,6 +134,11 @@ export const settings: readonly Setting[] = [
       ...c,
       registration: { ...c.registration, retryAfterSeconds: wholeNumber('retry-after', v, 1, 300) },
     }),
+  },
+  {
+    name: 'assignment-backlog',
+    help: 'registrations that wait in one thread before devices are told to register later (429)',
+    apply: (c, v) => ({ ...c, assignmentBacklog: wholeNumber('assignment-backlog', v, 1, 1_000_000) }),
   },
   {
     name: 'outbound-allow',
