@@ -29,6 +29,8 @@ export interface Config {
     /** PEM file of authorities that are trusted besides the public ones. */
     readonly caFile: string | undefined
   }
+  /** Applied once, when the data folder has not seen a seed yet. */
+  readonly seedFile: string | undefined
   /** Group commit: how long a change waits for company, ms. */
   readonly commitWindowMs: number
 }
@@ -43,6 +45,7 @@ export const defaults: Config = {
   logLevel: 'info',
   registration: { assigningMs: 0, retryAfterSeconds: 3 },
   outbound: { allow: [], caFile: undefined },
+  seedFile: undefined,
   commitWindowMs: 5,
 }
 
@@ -142,6 +145,11 @@ export const settings: readonly Setting[] = [
     apply: (c, v) => ({ ...c, outbound: { ...c.outbound, caFile: v } }),
   },
   {
+    name: 'seed',
+    help: 'JSON file of hubs, CA certificates, enrollments and devices to begin with; applied to a data folder once',
+    apply: (c, v) => ({ ...c, seedFile: v }),
+  },
+  {
     name: 'commit-window-ms',
     help: 'how long a change waits for others to share its disk write',
     apply: (c, v) => ({ ...c, commitWindowMs: wholeNumber('commit-window-ms', v, 0, 1_000) }),
@@ -206,6 +214,7 @@ function check(config: Config, cwd: string): Config {
   return {
     ...config,
     outbound: { ...config.outbound, caFile: caFile && absolute(cwd, caFile) },
+    seedFile: config.seedFile && absolute(cwd, config.seedFile),
     hostNames,
     ownCertificate: own && { certificateFile: absolute(cwd, own.certificateFile), keyFile: absolute(cwd, own.keyFile) },
   }

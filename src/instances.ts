@@ -1,6 +1,10 @@
 import { limits } from './base/limits.ts'
 import type { Config } from './config.ts'
 import type { Control, IotHub, ProvisioningService } from './control/control.ts'
+import { portOf } from './control/hosts.ts'
+
+export const DPS_NAME = 'muster-dps'
+export const HUB_NAME = 'muster-hub'
 
 export interface DevicePorts {
   readonly https: number
@@ -20,8 +24,6 @@ export interface Addresses {
   readonly hubs: readonly { readonly name: string; readonly hostName: string; readonly connectionString: string }[]
 }
 
-const DPS_NAME = 'muster-dps'
-const HUB_NAME = 'muster-hub'
 const caller = { kind: 'management', name: 'start' } as const
 
 /** The host names of both services as they are stored: without a port, so that it may change. */
@@ -31,11 +33,17 @@ export const ownNames = (config: Config): string[] =>
 /**
  * First start: one provisioning service and one hub, linked, with their policies. Every start: both answer under the
  * configured host names, and the hub under its earlier ones too: devices that were assigned to them are still its own.
+ * @param idScope of the provisioning service, where it is made now
  */
-export async function prepareInstances(control: Control, config: Config, ports: Ports): Promise<Addresses> {
+export async function prepareInstances(
+  control: Control,
+  config: Config,
+  ports: Ports,
+  idScope?: string,
+): Promise<Addresses> {
   const hostNames = ownNames(config)
   const hub = await prepareHub(control, hostNames)
-  const service = await prepareService(control, hub, hostNames)
+  const service = await prepareService(control, hub, hostNames, idScope)
   return addressesOf(service, await control.hubs.list(), config, ports)
 }
 
@@ -51,6 +59,7 @@ async function prepareService(
   control: Control,
   hub: IotHub,
   hostNames: readonly string[],
+  idScope: string | undefined,
 ): Promise<ProvisioningService> {
   const [hubName = ''] = hub.hostNames
   const existing = await control.provisioningServices.get(DPS_NAME)
@@ -68,7 +77,12 @@ async function prepareService(
   return control.provisioningServices.put(
     caller,
     DPS_NAME,
-    { serviceHostNames: hostNames, deviceHostName: hostNames[0] ?? '', iotHubs },
+    {
+      ...(existing === undefined && idScope !== undefined && { idScope }),
+      serviceHostNames: hostNames,
+      deviceHostName: hostNames[0] ?? '',
+      iotHubs,
+    },
     { kind: existing === undefined ? 'absent' : 'any' },
   )
 }
@@ -80,7 +94,8 @@ const connectionString = (hostName: string, policy: { keyName: string; primaryKe
   `HostName=${hostName};SharedAccessKeyName=${policy?.keyName ?? ''};SharedAccessKey=${policy?.primaryKey ?? ''}`
 
 function addressesOf(service: ProvisioningService, hubs: readonly IotHub[], config: Config, ports: Ports): Addresses {
-  const dialledAs = (name: string): string => (ports.https === 443 ? name : `${name}:${ports.https}`)
+  const dialledAs = (name: string): string =>
+    ports.https === 443 || portOf(name) !== undefined ? name : `${name}:${ports.https}`
   const dpsHost = dialledAs(service.serviceHostNames[0] ?? '')
   return {
     address: config.address,

@@ -250,6 +250,9 @@ export const limits = {
   /** Every node has re-checked its live sessions against the change sequence at the latest after. */
   sessionRecheckMs: 2_000,
 
+  // --- seed file
+  seedBytes: 16 * 1024 * 1024,
+
   // --- threads
   /** A dead worker thread is replaced after. */
   threadRestartMs: 100,

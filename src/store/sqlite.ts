@@ -19,18 +19,20 @@ import { createSqliteWriter } from './sqlite-writer.ts'
 import type { Schema, Store } from './store.ts'
 import { connectToWriter, type WriterConnection } from './writer-port.ts'
 
+export { IN_MEMORY } from './sqlite-file.ts'
 export { type SqliteWriterThread, startSqliteWriter } from './writer-port.ts'
 
-/** A store whose writer runs in this thread: for one-thread services and tests. */
+/** A store whose writer runs in this thread: for one-thread services and tests. Not `durable`: for tests only. */
 export async function openSqliteStore(options: {
   file: string
   schema: Schema
   windowMs: number
   clock?: Clock
+  durable?: boolean
 }): Promise<Store> {
-  const { file, schema, windowMs, clock = systemClock } = options
+  const { file, schema, windowMs, clock = systemClock, durable = true } = options
   const catalog = createCatalog(schema)
-  const db = openForWriting(file, catalog)
+  const db = openForWriting(file, catalog, durable)
   const group = createGroup({ writer: createSqliteWriter(db), clock, windowMs })
   const connection: WriterConnection = {
     send: (operation) => new Promise((resolve) => group.add(operation, resolve)),

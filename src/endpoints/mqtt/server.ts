@@ -1,11 +1,15 @@
 import type { Duplex } from 'node:stream'
+import type { Clock } from '../../base/clock.ts'
 import type { ConnectAnswer, MqttConnect, MqttConnection, MqttSession } from '../../wire/mqtt.ts'
 import { serveMqtt } from '../../wire/mqtt.ts'
 import type { Peer } from '../../wire/peer.ts'
 import { connectDpsDevice, type DpsDeviceNeeds } from './dps-device.ts'
 import { connectHubDevice, type HubDeviceNeeds } from './hub-device.ts'
 
-export interface MqttEndpointNeeds extends HubDeviceNeeds, DpsDeviceNeeds {}
+export interface MqttEndpointNeeds extends HubDeviceNeeds, DpsDeviceNeeds {
+  /** Times the connections out; default `clock`. */
+  readonly deadlines?: Clock
+}
 
 export interface MqttEndpoint {
   /** Speaks MQTT 3.1.1 on a connection that the listener accepted. */
@@ -24,7 +28,7 @@ export function createMqttEndpoint(needs: MqttEndpointNeeds): MqttEndpoint {
   return {
     serve(stream, peer) {
       const connection = serveMqtt(stream, {
-        clock: needs.clock,
+        clock: needs.deadlines ?? needs.clock,
         log: needs.log,
         remote: peer.address,
         proved: peer.proved,

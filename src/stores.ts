@@ -1,0 +1,51 @@
+import type { MessagePort } from 'node:worker_threads'
+import { controlSchema } from './control/control.ts'
+import { hubSchema } from './hub/hub.ts'
+import { provisioningSchema } from './provisioning/provisioning.ts'
+import { seedSchema } from './seed/schema.ts'
+import { connectSqliteStore, openSqliteStore } from './store/sqlite.ts'
+import type { Schema, Store } from './store/store.ts'
+
+/** Everything in the documents file. */
+export const schema: Schema = {
+  collections: [
+    ...controlSchema.collections,
+    ...provisioningSchema.collections,
+    ...hubSchema.collections,
+    ...seedSchema.collections,
+  ],
+  queues: [...controlSchema.queues, ...provisioningSchema.queues, ...hubSchema.queues],
+}
+/** The telemetry file holds logs only. */
+export const telemetrySchema: Schema = { collections: [], queues: [] }
+
+export interface Stores {
+  readonly store: Store
+  readonly telemetry: Store
+}
+
+export interface DatabaseFiles {
+  readonly documentsFile: string
+  readonly telemetryFile: string
+}
+
+/** This thread's stores, with the writers in this thread. @param durable false: not synced, for tests */
+export async function openStores({ documentsFile, telemetryFile }: DatabaseFiles, durable = true): Promise<Stores> {
+  const [store, telemetry] = await Promise.all([
+    openSqliteStore({ file: documentsFile, schema, windowMs: 0, durable }),
+    openSqliteStore({ file: telemetryFile, schema: telemetrySchema, windowMs: 0, durable }),
+  ])
+  return { store, telemetry }
+}
+
+/** This thread's stores, through the writer threads' ports. */
+export async function connectStores(
+  { documentsFile, telemetryFile }: DatabaseFiles,
+  ports: { readonly documents: MessagePort; readonly telemetry: MessagePort },
+): Promise<Stores> {
+  const [store, telemetry] = await Promise.all([
+    connectSqliteStore({ file: documentsFile, schema, port: ports.documents }),
+    connectSqliteStore({ file: telemetryFile, schema: telemetrySchema, port: ports.telemetry }),
+  ])
+  return { store, telemetry }
+}
