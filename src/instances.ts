@@ -1,3 +1,4 @@
+import { ServiceError } from './base/errors.ts'
 import { limits } from './base/limits.ts'
 import type { Config } from './config.ts'
 import type { Control, IotHub, ProvisioningService } from './control/control.ts'
@@ -45,6 +46,18 @@ export async function prepareInstances(
   const hub = await prepareHub(control, hostNames)
   const service = await prepareService(control, hub, hostNames, idScope)
   return addressesOf(service, await control.hubs.list(), config, ports)
+}
+
+/** Where everything is now. @throws ServiceError where the provisioning service was deleted */
+export async function readAddresses(control: Control, config: Config, ports: Ports): Promise<Addresses> {
+  return addressesOf(await requireService(control), await control.hubs.list(), config, ports)
+}
+
+/** The provisioning service that every Muster has. */
+export async function requireService(control: Control): Promise<ProvisioningService> {
+  const service = await control.provisioningServices.get(DPS_NAME)
+  if (service === undefined) throw new ServiceError(404000, `There is no provisioning service ${DPS_NAME} any more.`)
+  return service
 }
 
 async function prepareHub(control: Control, hostNames: readonly string[]): Promise<IotHub> {
@@ -102,9 +115,12 @@ function addressesOf(service: ProvisioningService, hubs: readonly IotHub[], conf
     ports,
     idScope: service.idScope,
     dps: { name: service.name, hostName: dpsHost, connectionString: connectionString(dpsHost, service.policies[0]) },
-    hubs: hubs.map((hub) => {
-      const hostName = dialledAs(hub.hostNames[0] ?? '')
-      return { name: hub.name, hostName, connectionString: connectionString(hostName, hub.policies[0]) }
-    }),
+    // The one that every Muster has comes first.
+    hubs: [...hubs]
+      .sort((a, b) => Number(b.name === HUB_NAME) - Number(a.name === HUB_NAME))
+      .map((hub) => {
+        const hostName = dialledAs(hub.hostNames[0] ?? '')
+        return { name: hub.name, hostName, connectionString: connectionString(hostName, hub.policies[0]) }
+      }),
   }
 }

@@ -6,7 +6,7 @@ import { silentLog } from './base/log.ts'
 import { systemRandom } from './base/random.ts'
 import { createInProcessBus } from './bus/in-process.ts'
 import { type Config, ConfigError } from './config.ts'
-import { type Addresses, DPS_NAME, type Ports, prepareInstances } from './instances.ts'
+import { type Addresses, DPS_NAME, type Ports, prepareInstances, readAddresses } from './instances.ts'
 import { type Rooms, wireRooms } from './rooms.ts'
 import { applySeed } from './seed/apply-seed.ts'
 import { seeds } from './seed/schema.ts'
@@ -55,12 +55,11 @@ export async function prepareSeeded(
   seed: Seed | undefined,
 ): Promise<Addresses> {
   const { rooms, config } = needs
-  const prepare = () => prepareInstances(rooms.control, config, ports, seed?.idScope)
-  const addresses = await instancesFor(seed, prepare)
+  const addresses = await instancesFor(seed, () => prepareInstances(rooms.control, config, ports, seed?.idScope))
   if (seed === undefined) return addresses
   await seedOnce(needs, seed)
   // Its hubs and keys are part of what a start tells.
-  return prepare()
+  return readAddresses(rooms.control, config, ports)
 }
 
 /** The ID scope is the one member of a seed that counts while the service is being made. */

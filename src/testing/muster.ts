@@ -1,0 +1,197 @@
+import { join } from 'node:path'
+import { systemClock } from '../base/clock.ts'
+import { Fields, type JsonObject } from '../base/json.ts'
+import { HUB_NAME, readAddresses, requireService } from '../instances.ts'
+import type { Attempt } from '../provisioning/provisioning.ts'
+import { type ReadyFile, readyFileOf, writeReadyFile } from '../ready-file.ts'
+import type { Seeded } from '../seed/apply-seed.ts'
+import type { Seed, SeedDocument } from '../seed/seed-document.ts'
+import { rehearse } from '../seeding.ts'
+import { millisecondsOf, momentOf, type TestTime } from './clock.ts'
+import { type EventsWanted, type ReceivedEvent, receivedEvents } from './events.ts'
+import { type Ground, openGround } from './ground.ts'
+import { checkOptions, type MusterOptions, seedOf } from './options.ts'
+import { openService, prepareDatabases, type Service, seedInto } from './service.ts'
+
+/** A running Muster in this process, alone with its test: what it keeps is gone with it. */
+export interface Muster extends ReadyFile {
+  /** PEM of the authority that clients must trust; `caFile` is a file of it. */
+  readonly ca: string
+  /** The members of `ReadyFile` as a file, for commands (`--ready-file`) and other processes. */
+  readonly readyFile: string
+  /** Environment variables by which clients in other processes trust the CA, and commands find this Muster. */
+  readonly env: Readonly<Record<string, string>>
+  readonly clock: TestTime
+  /** Makes an individual enrollment from the document of `PUT /enrollments/{id}`; answers it with its keys. */
+  enroll(document: object): Promise<JsonObject>
+  /** Makes an enrollment group from the document of `PUT /enrollmentGroups/{id}`; answers it with its keys. */
+  enrollGroup(document: object): Promise<JsonObject>
+  /**
+   * Makes what a seed names, until the next reset. What exists already stays as it is and is told in `kept`.
+   * @throws SeedError; where the seed itself is wrong nothing was made
+   */
+  seed(seed: SeedDocument | string): Promise<Seeded>
+  /**
+   * Back to how it was after the start: same ID scope, same keys, same content, real time (or the option `now`).
+   * Connections are cut; addresses stay.
+   */
+  reset(): Promise<void>
+  /** Why a device was refused, or how it came to its hub: newest attempt first. */
+  explain(registrationId: string): Promise<readonly Attempt[]>
+  /** Telemetry as a hub received it; waits for it where `atLeast` asks for some. */
+  events(wanted?: EventsWanted): Promise<readonly ReceivedEvent[]>
+  /** Ends everything and removes its files. May be called again. */
+  stop(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/** Starts a Muster that is ready when the promise resolves. Many may run in one process. */
+export async function startMuster(options: MusterOptions = {}): Promise<Muster> {
+  const checked = await checkOptions(options)
+  const ground = await openGround(checked)
+  try {
+    const lives = await openLives(ground, checked.seed, checked.now)
+    return musterOf(ground, lives)
+  } catch (error) {
+    await ground.close()
+    throw error
+  }
+}
+
+/** The service behind the listeners, from one reset to the next. */
+interface Lives {
+  /** @throws Error once it was stopped */
+  now(): Service
+  readonly ready: ReadyFile
+  /** Reads again what the instances are called. */
+  refresh(): Promise<void>
+  reset(): Promise<void>
+  stop(): Promise<void>
+}
+
+async function openLives(ground: Ground, seed: Seed | undefined, startTime: number | undefined): Promise<Lives> {
+  const { clock, needs, listeners, folder, files } = ground
+  const prepared = join(folder, 'prepared')
+  let count = 0
+  const begin = async (): Promise<Service> => {
+    const service = await openService(needs, prepared, join(folder, `life-${++count}`))
+    listeners.replace(service)
+    return service
+  }
+  const readyOf = async ({ node }: Service): Promise<ReadyFile> => {
+    const ready = readyFileOf(await readAddresses(node.rooms.control, needs.config, needs.config.ports), files)
+    writeReadyFile(files.readyFile, ready)
+    return ready
+  }
+  const end = async (service: Service): Promise<void> => {
+    listeners.replace(undefined)
+    await service.stop()
+  }
+  const setTime = () => clock.moveTo(startTime ?? systemClock.now())
+  await setTime()
+  await prepareDatabases(needs, prepared, seed)
+  let current: Service | undefined = await begin()
+  let ready = await readyOf(current)
+  const now = (): Service => {
+    if (current === undefined) throw new Error('Expected a running Muster, found one that was stopped.')
+    return current
+  }
+  return {
+    now,
+    get ready() {
+      return ready
+    },
+    refresh: async () => {
+      ready = await readyOf(now())
+    },
+    reset: async () => {
+      await end(now())
+      await setTime()
+      current = await begin()
+      ready = await readyOf(current)
+    },
+    stop: async () => {
+      if (current === undefined) return
+      await end(current)
+      current = undefined
+      await ground.close()
+    },
+  }
+}
+
+function musterOf({ certificates, files, clock, needs }: Ground, lives: Lives): Muster {
+  const one = oneByOne()
+  const stop = () => one(lives.stop)
+  return {
+    ...lives.ready,
+    // A seed may have added some since.
+    get hubs() {
+      return lives.ready.hubs
+    },
+    ca: certificates.ca,
+    readyFile: files.readyFile,
+    env: {
+      NODE_EXTRA_CA_CERTS: files.caFile,
+      SSL_CERT_FILE: files.caFile,
+      REQUESTS_CA_BUNDLE: files.caFile,
+      MUSTER_READY_FILE: files.readyFile,
+    },
+    clock: {
+      now: () => new Date(clock.now()),
+      advance: async (duration) => clock.moveTo(clock.now() + millisecondsOf(duration)),
+      set: async (time) => clock.moveTo(momentOf(time)),
+    },
+    enroll: (document) => enroll(lives.now(), 'enrollments', document),
+    enrollGroup: (document) => enroll(lives.now(), 'enrollmentGroups', document),
+    seed: (document) =>
+      one(async () => {
+        const seed = await seedOf(document)
+        await rehearse(seed, needs.config)
+        const seeded = await seedInto(lives.now().node.rooms, needs, seed)
+        await lives.refresh()
+        return seeded
+      }),
+    reset: () => one(lives.reset),
+    explain: (registrationId) => explain(lives.now(), registrationId),
+    events: (wanted = {}) => events(lives.now(), wanted),
+    stop,
+    [Symbol.asyncDispose]: stop,
+  }
+}
+
+const caller = { kind: 'management', name: 'test' } as const
+const API_VERSION = '2021-10-01'
+
+async function enroll(
+  { node: { rooms } }: Service,
+  kind: 'enrollments' | 'enrollmentGroups',
+  document: object,
+): Promise<JsonObject> {
+  const idName = kind === 'enrollments' ? 'registrationId' : 'enrollmentGroupId'
+  const fields = new Fields(document, kind === 'enrollments' ? 'enrollment' : 'enrollmentGroup')
+  const id = fields.required(idName, fields.string(idName))
+  const how = { ifMatch: { kind: 'absent' }, apiVersion: API_VERSION } as const
+  return rooms.provisioning[kind].put(caller, await requireService(rooms.control), id, document, how)
+}
+
+async function explain({ node: { rooms } }: Service, registrationId: string): Promise<readonly Attempt[]> {
+  return rooms.provisioning.attempts.find(await requireService(rooms.control), { registrationId })
+}
+
+async function events({ node: { rooms }, arrivals }: Service, wanted: EventsWanted): Promise<ReceivedEvent[]> {
+  const name = wanted.hub ?? HUB_NAME
+  const hub = await rooms.control.hubs.get(name)
+  if (hub !== undefined) return receivedEvents(rooms.hub.telemetry, hub, arrivals, wanted)
+  const known = (await rooms.control.hubs.list()).map((each) => each.name).join(', ')
+  throw new Error(`Expected the name of a hub (${known}), found ${JSON.stringify(name)}.`)
+}
+
+/** What replaces or ends the service happens one after the other. */
+function oneByOne(): <T>(step: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve()
+  return (step) => {
+    const done = last.then(step)
+    last = done.catch(() => undefined)
+    return done
+  }
+}
