@@ -50,10 +50,15 @@ let trusted = false
 
 /**
  * Lets clients in this process that use Node's defaults trust the authority from here on: most SDKs have no option for
- * it. Verification stays on. Node before 22.19 cannot; there, give clients `ca`.
+ * it. Verification stays on. @throws Error where Node cannot do that (22.18)
  */
 export function trustHere(ca: string): void {
-  if (trusted || typeof tls.setDefaultCACertificates !== 'function') return
+  if (trusted) return
+  if (typeof tls.setDefaultCACertificates !== 'function')
+    throw new Error(
+      `Expected Node 22.19 or newer, so that clients in this process can trust the CA, found ${process.versions.node}. ` +
+        'Start with trust: false, and give each client the CA (ca, caFile) yourself.',
+    )
   tls.setDefaultCACertificates([...tls.getCACertificates('default'), ca])
   trusted = true
 }
