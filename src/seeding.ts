@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { NodeNeeds } from './app.ts'
+import type { NodeNeeds, World } from './app.ts'
 import { systemClock } from './base/clock.ts'
 import { ServiceError } from './base/errors.ts'
 import { silentLog } from './base/log.ts'
@@ -12,7 +12,7 @@ import { applySeed } from './seed/apply-seed.ts'
 import { seeds } from './seed/schema.ts'
 import { readSeed, type Seed, SeedError } from './seed/seed-document.ts'
 import { IN_MEMORY } from './store/sqlite.ts'
-import { openStores } from './stores.ts'
+import { openStores, type Stores } from './stores.ts'
 
 /** The id of the one document in `seeds`. */
 const APPLIED = 'applied'
@@ -34,14 +34,25 @@ export async function readConfiguredSeed(config: Config): Promise<Seed | undefin
  * Applies the seed to an empty service in memory, so that a seed that some operation refuses writes nothing anywhere:
  * no second set of rules that could differ from the operations' own. @throws SeedError
  */
-export async function rehearse(seed: Seed, config: Config): Promise<void> {
-  const stores = await openStores({ documentsFile: IN_MEMORY, telemetryFile: IN_MEMORY })
-  const bus = createInProcessBus()
-  const world = { clock: systemClock, random: systemRandom, log: silentLog }
-  const rooms = wireRooms({ ...world, ...stores, bus, config, managementPort: new Promise(() => {}) }, () => 443)
-  try {
-    await instancesFor(seed, () => prepareInstances(rooms.control, config, { ...config.ports }, seed.idScope))
+async function rehearse(seed: Seed, config: Config): Promise<void> {
+  const needs = { clock: systemClock, random: systemRandom, log: silentLog, config }
+  await withRooms(needs, await openStores({ documentsFile: IN_MEMORY, telemetryFile: IN_MEMORY }), async (rooms) => {
+    await instancesFor(seed, () => prepareInstances(rooms.control, config, config.ports, seed.idScope))
     await applySeed({ ...rooms, serviceName: DPS_NAME }, seed)
+  })
+}
+
+/** Rooms without endpoints for a while, on stores that are closed afterwards. */
+export async function withRooms<T>(
+  needs: World & { readonly config: Config },
+  stores: Stores,
+  use: (rooms: Rooms) => Promise<T>,
+): Promise<T> {
+  const bus = createInProcessBus()
+  const managementPort = Promise.resolve(needs.config.ports.management)
+  const rooms = wireRooms({ ...needs, ...stores, bus, managementPort }, () => needs.config.ports.https)
+  try {
+    return await use(rooms)
   } finally {
     rooms.outbound.close()
     await Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()])
@@ -63,7 +74,7 @@ export async function prepareSeeded(
 }
 
 /** The ID scope is the one member of a seed that counts while the service is being made. */
-async function instancesFor<T>(seed: Seed | undefined, prepare: () => Promise<T>): Promise<T> {
+export async function instancesFor<T>(seed: Seed | undefined, prepare: () => Promise<T>): Promise<T> {
   try {
     return await prepare()
   } catch (thrown) {

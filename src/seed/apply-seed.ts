@@ -49,12 +49,16 @@ export async function applySeed(needs: SeedNeeds, seed: Seed): Promise<Seeded> {
     }
   }
 
+  // First, because of the ID scope: the one thing that an empty service admits and another does not.
+  const own = await refusedAt(seed.service, () =>
+    control.provisioningServices.put(caller, serviceName, seed.service.document, ANY),
+  )
   for (const item of seed.hubs) {
     const hub = await refusedAt(item, () => putHub(needs, item))
     await certificates({ kind: 'hub', name: hub.name }, item.certificates)
     made += await putDevices(needs, hub, item.devices, kept)
   }
-  const service = await refusedAt(seed.service, () => putService(needs, seed))
+  const service = await refusedAt(seed.service, () => linkHubs(needs, own, seed.hubs))
   await certificates({ kind: 'dps', name: serviceName }, seed.certificates)
   const hubs = await control.hubs.list()
   const enroll = async (room: Enrollments, items: readonly SeedItem[]): Promise<void> => {
@@ -75,20 +79,21 @@ async function putHub({ control, hubHostName }: SeedNeeds, { id, document }: See
   return control.hubs.put(caller, id, properties, existing === undefined ? ABSENT : ANY)
 }
 
-/** The service's own properties, and the links to the hubs of the seed. */
-async function putService({ control, serviceName }: SeedNeeds, seed: Seed): Promise<ProvisioningService> {
-  const service = await control.provisioningServices.get(serviceName)
-  if (service === undefined) throw new ServiceError(404000, `There is no provisioning service ${serviceName}.`)
-  const links = new Map<string, JsonObject>(service.linkedHubs.map((entry) => [entry.hostName, { ...entry }]))
-  for (const { id, link } of seed.hubs) {
+/** Links the hubs of the seed, beside those that are linked. */
+async function linkHubs(
+  { control, serviceName }: SeedNeeds,
+  { linkedHubs }: ProvisioningService,
+  hubs: readonly SeedHubItem[],
+): Promise<ProvisioningService> {
+  const links = new Map<string, JsonObject>(linkedHubs.map((entry) => [entry.hostName, { ...entry }]))
+  for (const { id, link } of hubs) {
     const hub = await control.hubs.get(id)
     const [hostName = ''] = hub?.hostNames ?? []
     const [policy] = hub?.policies ?? []
     const connectionString = `HostName=${hostName};SharedAccessKeyName=${policy?.keyName};SharedAccessKey=${policy?.primaryKey}`
     links.set(hostName, { ...links.get(hostName), connectionString, ...link })
   }
-  const input = { ...seed.service.document, iotHubs: [...links.values()] }
-  return control.provisioningServices.put(caller, serviceName, input, ANY)
+  return control.provisioningServices.put(caller, serviceName, { iotHubs: [...links.values()] }, ANY)
 }
 
 /** Through the bulk operation of the registry, which makes devices with their first twins. Answers how many it made. */

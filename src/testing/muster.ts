@@ -6,12 +6,11 @@ import type { Attempt } from '../provisioning/provisioning.ts'
 import { type ReadyFile, readyFileOf, writeReadyFile } from '../ready-file.ts'
 import type { Seeded } from '../seed/apply-seed.ts'
 import type { Seed, SeedDocument } from '../seed/seed-document.ts'
-import { rehearse } from '../seeding.ts'
 import { millisecondsOf, momentOf, type TestTime } from './clock.ts'
 import { type EventsWanted, type ReceivedEvent, receivedEvents } from './events.ts'
 import { type Ground, openGround } from './ground.ts'
 import { checkOptions, type MusterOptions, seedOf } from './options.ts'
-import { openService, prepareDatabases, type Service, seedInto } from './service.ts'
+import { openService, prepareDatabases, type Service } from './service.ts'
 
 /** A running Muster in this process, alone with its test: what it keeps is gone with it. */
 export interface Muster extends ReadyFile {
@@ -119,7 +118,7 @@ async function openLives(ground: Ground, seed: Seed | undefined, startTime: numb
   }
 }
 
-function musterOf({ certificates, files, clock, needs }: Ground, lives: Lives): Muster {
+function musterOf({ certificates, files, clock }: Ground, lives: Lives): Muster {
   const one = oneByOne()
   const stop = () => one(lives.stop)
   return {
@@ -145,9 +144,7 @@ function musterOf({ certificates, files, clock, needs }: Ground, lives: Lives): 
     enrollGroup: (document) => enroll(lives.now(), 'enrollmentGroups', document),
     seed: (document) =>
       one(async () => {
-        const seed = await seedOf(document)
-        await rehearse(seed, needs.config)
-        const seeded = await seedInto(lives.now().node.rooms, needs, seed)
+        const seeded = await lives.now().seed(await seedOf(document))
         await lives.refresh()
         return seeded
       }),

@@ -1,13 +1,14 @@
-import { copyFileSync, mkdirSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type NodeInside, openManagement, openNode, type World } from '../app.ts'
 import { createInProcessBus } from '../bus/in-process.ts'
 import type { Config } from '../config.ts'
 import type { HttpEndpoint } from '../endpoints/http/server.ts'
 import { DPS_NAME, prepareInstances } from '../instances.ts'
-import { type Rooms, wireRooms } from '../rooms.ts'
-import { applySeed } from '../seed/apply-seed.ts'
+import type { Rooms } from '../rooms.ts'
+import { applySeed, type Seeded } from '../seed/apply-seed.ts'
 import type { Seed } from '../seed/seed-document.ts'
+import { instancesFor, withRooms } from '../seeding.ts'
 import { type DatabaseFiles, openStores, type Stores } from '../stores.ts'
 import { type Arrivals, createArrivals } from './events.ts'
 
@@ -24,6 +25,8 @@ export interface Service {
   readonly node: NodeInside
   readonly management: HttpEndpoint
   readonly arrivals: Arrivals
+  /** Rehearses on a copy first: a seed that is refused makes nothing. @throws SeedError */
+  seed(seed: Seed): Promise<Seeded>
   stop(): Promise<void>
 }
 
@@ -32,26 +35,27 @@ const filesIn = (folder: string): DatabaseFiles => ({
   telemetryFile: join(folder, 'telemetry.db'),
 })
 
+const openIn = (folder: string): Promise<Stores> => openStores(filesIn(folder), false)
+
 /** Makes the databases that every life begins with: the instances and the seed. */
 export async function prepareDatabases(needs: ServiceNeeds, folder: string, seed: Seed | undefined): Promise<void> {
   mkdirSync(folder)
-  const stores = await openStores(filesIn(folder), false)
-  const bus = createInProcessBus()
-  const rooms = wireRooms(
-    { ...needs, ...stores, bus, managementPort: Promise.resolve(needs.config.ports.management) },
-    () => needs.config.ports.https,
-  )
-  try {
-    await prepareInstances(rooms.control, needs.config, needs.config.ports, seed?.idScope)
+  const { config } = needs
+  await withRooms(needs, await openIn(folder), async (rooms) => {
+    await instancesFor(seed, () => prepareInstances(rooms.control, config, config.ports, seed?.idScope))
     if (seed !== undefined) await seedInto(rooms, needs, seed)
-  } finally {
-    rooms.outbound.close()
-    await Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()])
-  }
+  })
 }
 
-export const seedInto = (rooms: Rooms, { hubHostName }: ServiceNeeds, seed: Seed) =>
+const seedInto = (rooms: Rooms, { hubHostName }: ServiceNeeds, seed: Seed): Promise<Seeded> =>
   applySeed({ ...rooms, serviceName: DPS_NAME, hubHostName }, seed)
+
+/** Copies what a life has now. Its writer is in this thread, so nothing is written meanwhile. */
+function copyDatabases(from: string, to: string): void {
+  mkdirSync(to)
+  for (const file of readdirSync(from).filter((name) => !name.endsWith('-shm')))
+    copyFileSync(join(from, file), join(to, file))
+}
 
 /**
  * Begins a life with a copy of prepared databases. A new life has new rooms: whatever a service keeps in memory, now or
@@ -59,12 +63,9 @@ export const seedInto = (rooms: Rooms, { hubHostName }: ServiceNeeds, seed: Seed
  */
 export async function openService(needs: ServiceNeeds, prepared: string, folder: string): Promise<Service> {
   const { config } = needs
-  mkdirSync(folder)
-  const [from, to] = [filesIn(prepared), filesIn(folder)]
-  copyFileSync(from.documentsFile, to.documentsFile)
-  copyFileSync(from.telemetryFile, to.telemetryFile)
+  copyDatabases(prepared, folder)
   const arrivals = createArrivals()
-  const stores = announcing(await openStores(to, false), arrivals)
+  const stores = announcing(await openIn(folder), arrivals)
   const bus = createInProcessBus()
   const within = { ...needs, ...stores, bus, managementPort: Promise.resolve(config.ports.management) }
   const node = await openNode(within, () => config.ports.https)
@@ -74,6 +75,16 @@ export async function openService(needs: ServiceNeeds, prepared: string, folder:
     node,
     management,
     arrivals,
+    seed: async (seed) => {
+      const rehearsal = `${folder}-rehearsal`
+      try {
+        copyDatabases(folder, rehearsal)
+        await withRooms(needs, await openIn(rehearsal), (rooms) => seedInto(rooms, needs, seed))
+      } finally {
+        rmSync(rehearsal, { recursive: true, force: true })
+      }
+      return seedInto(node.rooms, needs, seed)
+    },
     stop: async () => {
       await Promise.all([node.close(), management.close()])
       await node.stop()

@@ -102,8 +102,9 @@ describe('one service, reset after each test', () => {
     const root = await createAuthority({ ...common, commonName: 'Factory', days: 3650 })
     const device = await issueDeviceCertificate({ ...common, authority: root, commonName: 'dated', days: 30 })
     await muster.seed({ certificates: [{ name: 'factory', certificate: root.certificate }] })
+    // Names what an earlier seed has made.
     const attestation = { type: 'x509', x509: { caReferences: { primary: 'factory' } } }
-    await muster.enrollGroup({ enrollmentGroupId: 'factory', attestation })
+    await muster.seed({ enrollmentGroups: [{ enrollmentGroupId: 'factory', attestation }] })
     const registering = {
       registrationId: 'dated',
       credential: byCertificate(withoutRoot(device)),
@@ -174,6 +175,7 @@ describe('one service, reset after each test', () => {
     expect(await muster.events()).toEqual([])
     expect(Math.abs(muster.clock.now().getTime() - Date.now())).toBeLessThan(5_000)
     // It can be made again: it is gone.
+    await muster.enrollGroup({ enrollmentGroupId: 'mine', attestation: { type: 'symmetricKey' } })
     await muster.enroll({ registrationId: 'mine', attestation: { type: 'symmetricKey' } })
     ;(await connected(muster)).close()
   })
