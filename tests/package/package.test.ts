@@ -17,7 +17,7 @@ let folder: string
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'muster-package-'))
   await install(await pack())
-  cpSync(join(repository, 'docs', 'examples'), join(folder, 'examples'), { recursive: true })
+  cpSync(join(folder, 'node_modules', 'muster', 'docs', 'examples'), join(folder, 'examples'), { recursive: true })
   cpSync(join(import.meta.dirname, 'jest-globals.cjs'), join(folder, 'examples', 'jest-globals.cjs'))
 }, 120_000)
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -34,7 +34,7 @@ async function pack(): Promise<string> {
     '--outDir',
     join(release, 'dist'),
   ])
-  for (const each of ['package.json', 'README.md', 'LICENSE', 'bin'])
+  for (const each of ['package.json', 'README.md', 'LICENSE', 'bin', 'docs'])
     cpSync(join(repository, each), join(release, each), { recursive: true })
   const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--silent'], { cwd: release })
   return join(release, stdout.trim())

@@ -13,6 +13,8 @@ export interface MusterProcess {
   readonly token: string
   /** Milliseconds from spawn to the ready file. */
   readonly startMs: number
+  /** What it wrote, the last of it. */
+  output(): string
   /** `kill -9`. */
   kill(): Promise<void>
   /** SIGTERM; answers with the exit code. */
@@ -52,6 +54,7 @@ export async function startProcess(
     pid: child.pid ?? 0,
     ca: readFileSync(ready.caFile, 'utf8'),
     token: readFileSync(ready.management.tokenFile, 'utf8').trim(),
+    output: () => output,
     kill: async () => {
       child.kill('SIGKILL')
       await ended
