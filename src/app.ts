@@ -97,7 +97,7 @@ export async function startNode(needs: StartNode): Promise<RunningNode> {
     await node.stop()
   }
   try {
-    const common = { clock, log, tls, reusePort, address: config.address }
+    const common = { clock: needs.deadlines ?? clock, log, tls, reusePort, address: config.address }
     const https = await listen({ ...common, port: config.ports.https, serve: node.serveHttps })
     listening.push(https)
     httpsPort = https.port
@@ -176,7 +176,7 @@ export interface App {
 }
 
 export function createApp(config: Config, world: Partial<World> = {}): App {
-  const { clock = systemClock, random = systemRandom, log = silentLog } = world
+  const { clock = systemClock, deadlines = clock, random = systemRandom, log = silentLog } = world
   const closers: (() => unknown)[] = []
   const told = { caFile: '', managementToken: '' }
   const stop = async (): Promise<void> => {
@@ -191,7 +191,7 @@ export function createApp(config: Config, world: Partial<World> = {}): App {
     closers.push(() => Promise.all([stores.store.close(), stores.telemetry.close()]))
     const bus = createInProcessBus()
     closers.push(() => bus.close())
-    const needs = { clock, random, log, ...stores, bus, config }
+    const needs = { clock, deadlines, random, log, ...stores, bus, config }
     const managementPort = Promise.withResolvers<number>()
     const node = await startNode({
       ...needs,

@@ -158,7 +158,9 @@ async function privateCertificates(
 /** What the server certificates are for: also the hubs that a seed gives names of their own. */
 function namesOf(config: Config, seed: Seed | undefined): string[] {
   const ofHubs = seed?.hubs.flatMap(({ document }) => new Fields(document, 'hub').strings('hostNames') ?? []) ?? []
-  const names = [...config.hostNames, config.address, 'localhost', '127.0.0.1', ...ofHubs.map(withoutPort)]
+  // Stored with brackets where they are IPv6 addresses (control/hosts.ts).
+  const bare = ofHubs.map((name) => withoutPort(name).replace(/^\[|\]$/g, ''))
+  const names = [...config.hostNames, config.address, 'localhost', '127.0.0.1', ...bare]
   return [...new Set(names)].filter((name) => name !== '0.0.0.0')
 }
 

@@ -30,7 +30,7 @@ const mayImport: Record<string, readonly string[]> = {
   control: ['base', 'crypto', 'documents', 'store', 'bus'],
   hub: ['base', 'crypto', 'documents', 'store', 'bus', 'control'],
   provisioning: ['base', 'crypto', 'documents', 'store', 'bus', 'control'],
-  seed: ['base', 'crypto', 'store', 'control', 'hub', 'provisioning'],
+  seed: ['base', 'store', 'control', 'hub', 'provisioning'],
   'endpoints/http': endpoints,
   'endpoints/mqtt': endpoints,
   cli: ['base', 'crypto', 'documents', 'wire', 'tpm-device'],

@@ -250,7 +250,9 @@ export const limits = {
   /** Every node has re-checked its live sessions against the change sequence at the latest after. */
   sessionRecheckMs: 2_000,
 
-  // --- seed file
+  // --- test kit and seed file
+  /** A test waits so long for telemetry unless it says otherwise. */
+  testEventsMs: 5_000,
   seedBytes: 16 * 1024 * 1024,
 
   // --- threads

@@ -26,7 +26,7 @@ export interface EventsWanted {
   readonly deviceId?: string
   /** Waits until there are so many; default 0. */
   readonly atLeast?: number
-  /** Waits so long at most, real time; default 5000. */
+  /** Waits so long at most, real time; default `limits.testEventsMs`. */
   readonly withinMs?: number
 }
 
@@ -56,7 +56,7 @@ export async function receivedEvents(
   telemetry: Telemetry,
   hub: IotHub,
   arrivals: Arrivals,
-  { deviceId, atLeast = 0, withinMs = WITHIN_MS }: EventsWanted,
+  { deviceId, atLeast = 0, withinMs = limits.testEventsMs }: EventsWanted,
 ): Promise<ReceivedEvent[]> {
   const late = Promise.withResolvers<'late'>()
   const timer = systemClock.after(withinMs, () => late.resolve('late'))
@@ -75,8 +75,6 @@ export async function receivedEvents(
     timer.cancel()
   }
 }
-
-const WITHIN_MS = 5_000
 
 async function readAll(telemetry: Telemetry, hub: IotHub): Promise<ReceivedEvent[]> {
   const partitions = Array.from({ length: hub.partitions }, (_, partition) => readPartition(telemetry, hub, partition))

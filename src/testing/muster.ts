@@ -1,16 +1,15 @@
-import { join } from 'node:path'
-import { systemClock } from '../base/clock.ts'
 import { Fields, type JsonObject } from '../base/json.ts'
-import { HUB_NAME, readAddresses, requireService } from '../instances.ts'
+import { HUB_NAME, requireService } from '../instances.ts'
 import type { Attempt } from '../provisioning/provisioning.ts'
-import { type ReadyFile, readyFileOf, writeReadyFile } from '../ready-file.ts'
+import type { ReadyFile } from '../ready-file.ts'
 import type { Seeded } from '../seed/apply-seed.ts'
-import type { Seed, SeedDocument } from '../seed/seed-document.ts'
+import type { SeedDocument } from '../seed/seed-document.ts'
 import { millisecondsOf, momentOf, type TestTime } from './clock.ts'
 import { type EventsWanted, type ReceivedEvent, receivedEvents } from './events.ts'
 import { type Ground, openGround } from './ground.ts'
+import { type Lives, openLives } from './lives.ts'
 import { checkOptions, type MusterOptions, seedOf } from './options.ts'
-import { openService, prepareDatabases, type Service } from './service.ts'
+import type { Service } from './service.ts'
 
 /** A running Muster in this process, alone with its test: what it keeps is gone with it. */
 export interface Muster extends ReadyFile {
@@ -54,67 +53,6 @@ export async function startMuster(options: MusterOptions = {}): Promise<Muster> 
   } catch (error) {
     await ground.close()
     throw error
-  }
-}
-
-/** The service behind the listeners, from one reset to the next. */
-interface Lives {
-  /** @throws Error once it was stopped */
-  now(): Service
-  readonly ready: ReadyFile
-  /** Reads again what the instances are called. */
-  refresh(): Promise<void>
-  reset(): Promise<void>
-  stop(): Promise<void>
-}
-
-async function openLives(ground: Ground, seed: Seed | undefined, startTime: number | undefined): Promise<Lives> {
-  const { clock, needs, listeners, folder, files } = ground
-  const prepared = join(folder, 'prepared')
-  let count = 0
-  const begin = async (): Promise<Service> => {
-    const service = await openService(needs, prepared, join(folder, `life-${++count}`))
-    listeners.replace(service)
-    return service
-  }
-  const readyOf = async ({ node }: Service): Promise<ReadyFile> => {
-    const ready = readyFileOf(await readAddresses(node.rooms.control, needs.config, needs.config.ports), files)
-    writeReadyFile(files.readyFile, ready)
-    return ready
-  }
-  const end = async (service: Service): Promise<void> => {
-    listeners.replace(undefined)
-    await service.stop()
-  }
-  const setTime = () => clock.moveTo(startTime ?? systemClock.now())
-  await setTime()
-  await prepareDatabases(needs, prepared, seed)
-  let current: Service | undefined = await begin()
-  let ready = await readyOf(current)
-  const now = (): Service => {
-    if (current === undefined) throw new Error('Expected a running Muster, found one that was stopped.')
-    return current
-  }
-  return {
-    now,
-    get ready() {
-      return ready
-    },
-    refresh: async () => {
-      ready = await readyOf(now())
-    },
-    reset: async () => {
-      await end(now())
-      await setTime()
-      current = await begin()
-      ready = await readyOf(current)
-    },
-    stop: async () => {
-      if (current === undefined) return
-      await end(current)
-      current = undefined
-      await ground.close()
-    },
   }
 }
 
