@@ -23,6 +23,8 @@ export interface Seeded {
   readonly kept: readonly string[]
 }
 
+type Place = Pick<SeedItem, 'path' | 'id'>
+
 const caller = { kind: 'management', name: 'seed' } as const
 const API_VERSION = '2021-10-01'
 const ABSENT = { kind: 'absent' } as const
@@ -58,7 +60,7 @@ export async function applySeed(needs: SeedNeeds, seed: Seed): Promise<Seeded> {
     await certificates({ kind: 'hub', name: hub.name }, item.certificates)
     made += await putDevices(needs, hub, item.devices, kept)
   }
-  const service = await refusedAt(seed.service, () => linkHubs(needs, own, seed.hubs))
+  const service = await refusedAt({ path: 'seed.hubs', id: '' }, () => linkHubs(needs, own, seed.hubs))
   await certificates({ kind: 'dps', name: serviceName }, seed.certificates)
   const hubs = await control.hubs.list()
   const enroll = async (room: Enrollments, items: readonly SeedItem[]): Promise<void> => {
@@ -112,7 +114,8 @@ async function putDevices(
       const item = batch.find(({ id, document }) => id === deviceId && moduleOf(document) === moduleId)
       const path = item?.path ?? 'seed'
       if (errorCode !== codes[409001] && errorCode !== codes[409301])
-        throw new SeedError(`${path} (${deviceId}): ${errorStatus}`)
+        // The bulk operation names the place in its own batch.
+        throw new SeedError(`${path} (${deviceId}): ${errorStatus.replace(/^\[\d+\]\./, 'device.')}`)
       kept.push(path)
     }
   }
@@ -143,7 +146,7 @@ async function succeeds(item: SeedItem, step: () => Promise<unknown>): Promise<b
   }
 }
 
-async function refusedAt<T>(item: SeedItem | undefined, step: () => Promise<T>): Promise<T> {
+async function refusedAt<T>(item: Place | undefined, step: () => Promise<T>): Promise<T> {
   try {
     return await step()
   } catch (thrown) {
@@ -151,7 +154,7 @@ async function refusedAt<T>(item: SeedItem | undefined, step: () => Promise<T>):
   }
 }
 
-function refusal(item: SeedItem | undefined, thrown: unknown): unknown {
+function refusal(item: Place | undefined, thrown: unknown): unknown {
   if (!(thrown instanceof ServiceError) || thrown.status >= 500) return thrown
   const named = item?.id ? ` (${item.id})` : ''
   return new SeedError(`${item?.path ?? 'seed'}${named}: ${thrown.message}`, { cause: thrown })

@@ -26,7 +26,7 @@ export interface EventsWanted {
   readonly deviceId?: string
   /** Waits until there are so many; default 0. */
   readonly atLeast?: number
-  /** Waits so long at most, real time; default `limits.testEventsMs`. */
+  /** Waits so long at most, real time; default 5000 (`limits.testEventsMs`). */
   readonly withinMs?: number
 }
 

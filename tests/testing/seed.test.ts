@@ -103,7 +103,7 @@ test.each([
   ],
   [{ hubs: [{ name: 'x' }] }, /^seed\.hubs\[0\] \(x\): The name of a hub must be/],
   [{ hubs: [{ name: 'east', devices: [{ id: 'a b' }] }] }, /^seed\.hubs\[0\]\.devices\[0\] \(a b\): /],
-  [{ hubs: [{ name: 'east', allocationWeight: 0 }] }, /^seed\.provisioningService: .*allocationWeight must be/],
+  [{ hubs: [{ name: 'east', allocationWeight: 0 }] }, /^seed\.hubs: .*allocationWeight must be/],
   [{ certificates: [{ name: 'root', certificate: 'no PEM' }] }, /^seed\.certificates\[0\] \(root\): /],
   [
     { enrollmentGroups: [{ enrollmentGroupId: 'g', attestation: { type: 'tpm' } }] },
