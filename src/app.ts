@@ -46,6 +46,8 @@ export interface StartNode extends RoomNeeds {
   readonly tls: TlsMaterial
   /** Other nodes share the ports. */
   readonly reusePort: boolean
+  /** When the first of the nodes that begin together began, ms since 1970. */
+  readonly startedAt: number
 }
 
 /** The rooms and endpoints of a node, without listeners. */
@@ -53,8 +55,8 @@ export interface NodeInside {
   readonly rooms: Rooms
   serveHttps(socket: TLSSocket, peer: Peer): void
   serveMqtts(socket: TLSSocket, peer: Peer): void
-  /** Once it can be reached. */
-  start(): void
+  /** Once it can be reached. @param startedAt as in `StartNode` */
+  start(startedAt: number): void
   /** Ends the connections, beside the listeners that close. */
   close(): Promise<void>
   /** After that: no connection is left. */
@@ -73,7 +75,7 @@ export async function openNode(needs: RoomNeeds, httpsPort: () => number): Promi
     rooms,
     serveHttps: needs.config.ports.https === 443 ? (socket) => http.serve(socket) : serveBoth,
     serveMqtts: mqtt.serve,
-    start: () => rooms.provisioning.registrations.start(),
+    start: rooms.provisioning.registrations.start,
     close: async () => {
       await Promise.all([http.close(), mqtt.close()])
     },
@@ -87,7 +89,7 @@ export async function openNode(needs: RoomNeeds, httpsPort: () => number): Promi
 }
 
 export async function startNode(needs: StartNode): Promise<RunningNode> {
-  const { clock, log, tls, reusePort, config } = needs
+  const { clock, log, tls, reusePort, startedAt, config } = needs
   let httpsPort = config.ports.https
   await proveChainVisible()
   const node = await openNode(needs, () => httpsPort)
@@ -103,7 +105,7 @@ export async function startNode(needs: StartNode): Promise<RunningNode> {
     httpsPort = https.port
     const mqtts = await listen({ ...common, port: config.ports.mqtts, serve: node.serveMqtts })
     listening.push(mqtts)
-    node.start()
+    node.start(startedAt)
     return { ports: { https: https.port, mqtts: mqtts.port }, rooms: node.rooms, stop }
   } catch (error) {
     await stop()
@@ -198,6 +200,7 @@ export function createApp(config: Config, world: Partial<World> = {}): App {
       managementPort: managementPort.promise,
       tls: folder.tls,
       reusePort: false,
+      startedAt: clock.now(),
     })
     closers.push(() => node.stop())
     const managing = await startManagement({ ...needs, token: folder.managementToken })

@@ -25,7 +25,11 @@ export interface AssignmentWorker {
   remind(id: string, openedAt: number): void
   /** Whether no more registrations should be opened on this node for now. */
   isFull(): boolean
-  start(): void
+  /**
+   * Looks for what a crash left behind, now and then from time to time.
+   * @param since ms since 1970, when the nodes that begin together began: what was opened after is one of theirs
+   */
+  start(since: number): void
   /** Waits for what is running; the rest stays in the store. */
   stop(): Promise<void>
 }
@@ -177,9 +181,9 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
       if (isLate && !entries.has(id)) accept({ id }, 0)
     },
     isFull,
-    start() {
-      // At start everything is taken, due or not: what was being worked on here before the crash falls due later.
-      firstSweep = sweep(dueAt(clock.now())).catch(swept)
+    start(since) {
+      // All that is older is taken, due or not: what was being worked on before the crash falls due later.
+      firstSweep = sweep(dueAt(since)).catch(swept)
       sweeping = every(clock, limits.assignmentSweepMs, () => sweep(clock.now()), swept)
     },
     async stop() {

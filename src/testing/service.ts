@@ -70,7 +70,7 @@ export async function openService(needs: ServiceNeeds, prepared: string, folder:
   const within = { ...needs, ...stores, bus, managementPort: Promise.resolve(config.ports.management) }
   const node = await openNode(within, () => config.ports.https)
   const management = await openManagement(within, node.rooms)
-  node.start()
+  node.start(needs.clock.now())
   return {
     node,
     management,
