@@ -51,7 +51,8 @@ export async function openGround(checked: Checked): Promise<Ground> {
     const listeners = await openListeners({ log, address, ports, tls: certificates.tls })
     closers.push(listeners.close)
     const clock = new MovableClock()
-    const config = { ...defaults, ...checked.config, address, hostNames, ports: listeners.ports }
+    const bound = { address, hostNames, ports: listeners.ports }
+    const config = { ...defaults, ...checked.config, ...bound, dataFolder: folder.path }
     const hubHostName = hubAddresses(listeners, takeAddress)
     const world = { clock, deadlines: systemClock, random: systemRandom, log }
     const needs = { ...world, config, token, hubHostName }
