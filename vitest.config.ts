@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 // Three projects: the default run stays under three minutes; `sdk` runs the matrices of unmodified clients;
-// `slow` holds kill, power-loss, stranger, fuzz, TPM, package and Python suites (each has its own npm script).
+// `slow` holds kill, power-loss, stranger, fuzz, TPM, package, Java and Python suites (each has its own npm script).
 export default defineConfig({
   test: {
     globalSetup: [],
@@ -27,6 +27,7 @@ export default defineConfig({
             'tests/faults/**/*.test.ts',
             'tests/package/**/*.test.ts',
             'tests/strangers/**/*.test.ts',
+            'tests/sdk-java/**/*.test.ts',
             'tests/sdk-python/**/*.test.ts',
             'tests/tpm/**/*.test.ts',
           ],

@@ -45,6 +45,8 @@ export const limits = {
   mqttInFlight: 256,
   /** Their payloads together (bytes); one packet is always let through. */
   mqttInFlightBytes: 1024 * 1024,
+  /** A DPS request of QoS 0 is answered no sooner: its client may not be waiting yet. As long as a network takes. */
+  dpsAnswerAfterMs: 100,
   /** QoS 1 messages of one session that the client has not acknowledged before it is cut. */
   mqttUnacknowledged: 1_024,
   /** Bytes of one session waiting to be sent before it is cut. */
