@@ -25,7 +25,7 @@ export default defineConfig({
           name: 'slow',
           include: [
             'tests/faults/**/*.test.ts',
-            'tests/package/**/*.test.ts',
+            'tests/npm/**/*.test.ts',
             'tests/strangers/**/*.test.ts',
             'tests/sdk-java/**/*.test.ts',
             'tests/sdk-python/**/*.test.ts',

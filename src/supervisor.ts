@@ -37,10 +37,10 @@ interface Parts {
  */
 export async function supervise(config: Config, log: Log): Promise<Supervised> {
   const world = { clock: systemClock, random: systemRandom, log }
-  const closers: (() => unknown)[] = []
   const threads = createThreads(config, log, world.clock)
+  const closers: (() => unknown)[] = []
   const stop = async (): Promise<void> => {
-    // The workers first: what they still write needs the writers.
+    // First, because what they hold is written by those that close after them.
     await threads.stop()
     for (const close of closers.splice(0).reverse()) await close()
   }

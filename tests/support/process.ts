@@ -13,7 +13,7 @@ export interface MusterProcess {
   readonly token: string
   /** Milliseconds from spawn to the ready file. */
   readonly startMs: number
-  /** What it wrote, the last of it. */
+  /** The newest of what it wrote, log and screen. */
   output(): string
   /** `kill -9`. */
   kill(): Promise<void>
@@ -51,10 +51,10 @@ export async function startProcess(
   return {
     ready,
     startMs,
+    output: () => output,
     pid: child.pid ?? 0,
     ca: readFileSync(ready.caFile, 'utf8'),
     token: readFileSync(ready.management.tokenFile, 'utf8').trim(),
-    output: () => output,
     kill: async () => {
       child.kill('SIGKILL')
       await ended
