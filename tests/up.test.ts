@@ -120,6 +120,8 @@ test('it stops when it is told to, and keeps its identity and its devices over a
   const device = await deviceApi({ addresses: muster.ready, ca: muster.ca }).enrolled('stays')
   await deviceApi({ addresses: muster.ready, ca: muster.ca }).settled(device)
   expect(await muster.stop()).toBe(0)
+  // The threads write what they hold before the writers end.
+  expect(muster.output()).not.toContain('did not stop cleanly')
   muster = await startProcess(data)
   expect(muster.ready.idScope).toBe(idScope)
   const keyOf = (text: string) => text.split('SharedAccessKey=')[1]

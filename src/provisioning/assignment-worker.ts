@@ -25,6 +25,8 @@ export interface AssignmentWorker {
   remind(id: string, openedAt: number): void
   /** Whether no more registrations should be opened on this node for now. */
   isFull(): boolean
+  /** Registrations that this node is busy with. */
+  waiting(): number
   start(): void
   /** Waits for what is running; the rest stays in the store. */
   stop(): Promise<void>
@@ -177,6 +179,7 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
       if (isLate && !entries.has(id)) accept({ id }, 0)
     },
     isFull,
+    waiting: () => entries.size,
     start() {
       // At start everything is taken, due or not: what was being worked on here before the crash falls due later.
       firstSweep = sweep(dueAt(clock.now())).catch(swept)

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { openStores } from '../../src/app.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { createLog } from '../../src/base/log.ts'
+import { createMetrics } from '../../src/base/metrics.ts'
 import { systemRandom } from '../../src/base/random.ts'
 import { createInProcessBus } from '../../src/bus/in-process.ts'
 import { type Config, defaults } from '../../src/config.ts'
@@ -33,7 +34,7 @@ export async function startInProcess(): Promise<InProcess> {
     telemetryFile: join(folder, 'telemetry.db'),
   })
   const bus = createInProcessBus()
-  const needs = { ...stores, clock: systemClock, random: systemRandom, log, bus, config }
+  const needs = { ...stores, clock: systemClock, random: systemRandom, log, bus, config, metrics: createMetrics() }
   const rooms = wireRooms({ ...needs, managementPort: Promise.resolve(0) }, () => 443)
   await rooms.hub.start()
   const addresses = await prepareInstances(rooms.control, config, { https: 443, mqtts: 8883, management: 0 })
