@@ -106,6 +106,7 @@ async function copyDatabases(snapshots: readonly Snapshot[], to: string, copied:
     const name = databaseFiles[at]!
     await copy(join(to, name), (done) => copied(before + done, all))
     before += bytes
+    copied(before, all)
     files.push({ ...(await entryOf(to, name)), layout })
   }
   return files
