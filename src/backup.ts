@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs'
+import { basename, dirname, join, relative } from 'node:path'
 import { type BackupFile, type BackupManifest, MANIFEST, sha256Of } from './backup-manifest.ts'
 import type { Clock } from './base/clock.ts'
 import { version } from './base/version.ts'
@@ -27,17 +27,17 @@ export async function backupFolder(
 ): Promise<BackupManifest> {
   requirePlace(dataFolder, to)
   const partial = `${to}.partial`
+  const createdAt = new Date(clock.now()).toISOString()
   const snapshots = holdBoth(dataFolder)
+  const bytes = snapshots.reduce((sum, each) => sum + each.bytes, 0)
   try {
-    requireRoom(
-      dataFolder,
-      to,
-      snapshots.reduce((sum, { bytes }) => sum + bytes, 0),
-    )
+    requireRoom(dataFolder, to, bytes)
     mkdirSync(partial, { mode: 0o700 })
     try {
-      const files = [...(await copySmall(dataFolder, partial)), ...(await copyDatabases(snapshots, partial, copied))]
-      const createdAt = new Date(clock.now()).toISOString()
+      const files = [
+        ...(await copySmall(dataFolder, partial)),
+        ...(await copyDatabases(snapshots, partial, (done) => copied(done, bytes))),
+      ]
       const manifest: BackupManifest = { backup: 1, version, format: FOLDER_FORMAT, createdAt, files }
       writeSecret(join(partial, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`)
       syncFolder(partial)
@@ -54,16 +54,16 @@ export async function backupFolder(
 }
 
 function requirePlace(dataFolder: string, to: string): void {
-  const inside = relative(dataFolder, to)
-  if (inside === '' || !inside.startsWith('..'))
+  if (!existsSync(dirname(to)))
+    throw new ConfigError(`The folder ${dirname(to)} of the backup does not exist. Make it first.`)
+  const way = relative(realpathSync(dataFolder), join(realpathSync(dirname(to)), basename(to)))
+  if (way !== '..' && !way.startsWith('../'))
     throw new ConfigError(`The backup must not be inside the data folder ${dataFolder}, with which it would be lost.`)
   if (existsSync(to)) throw new ConfigError(`${to} exists already. Give each backup a name of its own.`)
   if (existsSync(`${to}.partial`))
     throw new ConfigError(
       `${to}.partial exists already: another backup is on its way there, or one was interrupted. Delete it if none is running, or use another name.`,
     )
-  if (!existsSync(dirname(to)))
-    throw new ConfigError(`The folder ${dirname(to)} of the backup does not exist. Make it first.`)
 }
 
 /** Documents first. Whoever fails to take the second lets go of the first. */
@@ -98,15 +98,18 @@ const entryOf = async (folder: string, name: string): Promise<BackupFile> => ({
   sha256: await sha256Of(join(folder, name)),
 })
 
-async function copyDatabases(snapshots: readonly Snapshot[], to: string, copied: Copied): Promise<BackupFile[]> {
-  const all = snapshots.reduce((sum, { bytes }) => sum + bytes, 0)
+async function copyDatabases(
+  snapshots: readonly Snapshot[],
+  to: string,
+  copied: (bytes: number) => void,
+): Promise<BackupFile[]> {
   const files: BackupFile[] = []
   let before = 0
   for (const [at, { bytes, layout, copy }] of snapshots.entries()) {
     const name = databaseFiles[at]!
-    await copy(join(to, name), (done) => copied(before + done, all))
+    await copy(join(to, name), (done) => copied(before + done))
     before += bytes
-    copied(before, all)
+    copied(before)
     files.push({ ...(await entryOf(to, name)), layout })
   }
   return files
