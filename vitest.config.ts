@@ -9,7 +9,13 @@ export default defineConfig({
       {
         test: {
           name: 'default',
-          include: ['src/**/*.test.ts', 'tests/*.test.ts', 'tests/wire/**/*.test.ts', 'tests/smoke/**/*.test.ts'],
+          include: [
+            'src/**/*.test.ts',
+            'tests/*.test.ts',
+            'tests/wire/**/*.test.ts',
+            'tests/smoke/**/*.test.ts',
+            'tests/upgrade/**/*.test.ts',
+          ],
           testTimeout: 20_000,
         },
       },
