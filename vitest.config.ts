@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 // Three projects: the default run stays under three minutes; `sdk` runs the matrices of unmodified clients;
-// `slow` holds kill, power-loss, stranger, fuzz, TPM and Python suites (each has its own npm script).
+// `slow` holds kill, power-loss, full-disk, backup, packaging, stranger, fuzz, TPM and Python suites (each has its own npm script).
 export default defineConfig({
   test: {
     globalSetup: [],
@@ -25,6 +25,7 @@ export default defineConfig({
           name: 'slow',
           include: [
             'tests/faults/**/*.test.ts',
+            'tests/packaging/**/*.test.ts',
             'tests/strangers/**/*.test.ts',
             'tests/sdk-python/**/*.test.ts',
             'tests/tpm/**/*.test.ts',
