@@ -95,10 +95,12 @@ export interface StartNode extends RoomNeeds {
   readonly tls: TlsMaterial
   /** Other nodes share the ports. */
   readonly reusePort: boolean
+  /** When the first of the nodes that begin together began, ms since 1970. */
+  readonly startedAt: number
 }
 
 export async function startNode(needs: StartNode): Promise<RunningNode> {
-  const { clock, log, tls, reusePort, config, metrics } = needs
+  const { clock, log, tls, reusePort, startedAt, config, metrics } = needs
   let httpsPort = config.ports.https
   const rooms = wireRooms(needs, () => httpsPort)
   await proveChainVisible()
@@ -135,7 +137,7 @@ export async function startNode(needs: StartNode): Promise<RunningNode> {
       counted: { metrics, listener: 'mqtts' },
     })
     listening.push(mqtts)
-    rooms.provisioning.registrations.start()
+    rooms.provisioning.registrations.start(startedAt)
     return { ports: { https: https.port, mqtts: mqtts.port }, rooms, stop }
   } catch (error) {
     await stop()
@@ -264,6 +266,7 @@ export function createApp(config: Config, world: Partial<World> = {}): App {
       managementPort: managementPort.promise,
       tls: folder.tls,
       reusePort: false,
+      startedAt: clock.now(),
     })
     closers.push(() => node.stop())
     const managing = await startManagement({

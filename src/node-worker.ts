@@ -20,6 +20,8 @@ export interface ThreadData {
   readonly tls: TlsMaterial
   readonly busName: string
   readonly index: number
+  /** When the first of the threads that begin together began, ms since 1970. */
+  readonly startedAt: number
   readonly documents: MessagePort
   readonly telemetry: MessagePort
 }
@@ -32,14 +34,24 @@ export type ThreadReport =
 const report = (message: ThreadReport): void => parentPort?.postMessage(message)
 
 async function begin(managementPort: Promise<number>, data: ThreadData): Promise<() => Promise<void>> {
-  const { config, files, tls, busName, index, documents, telemetry } = data
+  const { config, files, tls, busName, index, startedAt, documents, telemetry } = data
   const stores = await openStores(files, { documents, telemetry })
   const bus = createThreadBus(busName)
   const log = createLog(config.logLevel).child({ thread: index })
   const metrics = createMetrics()
   threadMetrics(metrics, `worker-${index}`)
   const world = { clock: systemClock, random: systemRandom, log }
-  const node = await startNode({ ...world, ...stores, bus, config, metrics, tls, managementPort, reusePort: true })
+  const node = await startNode({
+    ...world,
+    ...stores,
+    bus,
+    config,
+    metrics,
+    tls,
+    managementPort,
+    reusePort: true,
+    startedAt,
+  })
   report({ kind: 'listening', ports: node.ports })
   return async () => {
     await node.stop()

@@ -59,7 +59,10 @@ export async function linkedRemoteHub(
   const connection = link?.connectionString === undefined ? undefined : linkConnection(link.connectionString)
   const key = decodeKey(connection?.key ?? '')
   if (connection === undefined || key === undefined)
-    throw new ServiceError(400208, `the hub ${hostName} is not linked to the provisioning service any more.`)
+    throw new ServiceError(
+      400208,
+      `the hub ${hostName} is not linked to the provisioning service any more. Link it again; or delete the registration record, and the device is assigned as if for the first time.`,
+    )
   const { keyName } = connection
   return remoteHub(hostName, createHubClient(needs, { hostName: connection.hostName, keyName, key }))
 }

@@ -90,6 +90,16 @@ describe('a device that is there', () => {
     expect(calls[2]).toMatchObject({ ...put, body: { ...document, authentication: device(OTHER).authentication } })
   })
 
+  test('that is an Edge device stays one', async () => {
+    const edge = { ...document, capabilities: { iotEdge: true } }
+    const { hub, calls } = hubWith(exists, ok(edge), exists, ok(edge), ok(edge))
+    await hub.provision(device(), 'keep')
+    await hub.provision(device(OTHER), 'keep')
+    expect(calls.filter(({ method }) => method === 'PUT')).toMatchObject([
+      { body: { capabilities: { iotEdge: true }, authentication: device(OTHER).authentication } },
+    ])
+  })
+
   test('that changes or goes meanwhile is looked at again', async () => {
     const changed = hubWith(exists, ok(document), refused(412, 'PreconditionFailed'), exists, ok(document), ok())
     expect(await changed.hub.provision(device(OTHER), 'keep')).toBe('refreshed')
@@ -122,9 +132,15 @@ test('what a move takes along: without versions and metadata; nothing where the 
     desired: { b: 2, $version: 4, $metadata: { b: {} } },
     reported: { c: { $x: 3 }, $version: 1, $metadata: {} },
   }
-  const { hub } = hubWith(ok({ tags: { a: 1 }, properties }), ok({ properties: {} }), refused(404, 'DeviceNotFound'))
-  expect(await hub.read('dev')).toEqual({ tags: { a: 1 }, desired: { b: 2 }, reported: { c: { $x: 3 } } })
-  expect(await hub.read('dev')).toEqual({ tags: {}, desired: {}, reported: {} })
+  const there = { tags: { a: 1 }, properties, status: 'disabled', capabilities: { iotEdge: true } }
+  const { hub } = hubWith(ok(there), ok({ properties: {} }), refused(404, 'DeviceNotFound'))
+  expect(await hub.read('dev')).toEqual({
+    twin: { tags: { a: 1 }, desired: { b: 2 }, reported: { c: { $x: 3 } } },
+    iotEdge: true,
+    status: 'disabled',
+  })
+  const twin = { tags: {}, desired: {}, reported: {} }
+  expect(await hub.read('dev')).toEqual({ twin, iotEdge: false, status: 'enabled' })
   expect(await hub.read('dev')).toBeUndefined()
 })
 

@@ -2,7 +2,7 @@ import { type Code, ServiceError } from './base/errors.ts'
 import { Fields, isObject, type JsonObject } from './base/json.ts'
 import { limits } from './base/limits.ts'
 import { SERVICE_MEMBERS } from './documents/twin-rules.ts'
-import type { DeviceData, HubCalls, HubDevice } from './provisioning/linked-hub.ts'
+import type { Belongings, HubCalls, HubDevice } from './provisioning/linked-hub.ts'
 import type { HubAnswer, HubCall, HubClient } from './wire/hub-client.ts'
 import { OutboundError } from './wire/outbound.ts'
 
@@ -54,14 +54,14 @@ export function remoteHub(hostName: string, client: HubClient): HubCalls {
     throw refusedBy(hostName, 503001, 'the device was registered without its twin')
   }
 
-  /** Credentials and Edge flag of the device that is there; false: it is gone, or changed meanwhile. */
+  /** The credentials of the device that is there, which stays an Edge device; false: it is gone, or changed meanwhile. */
   async function refresh({ deviceId, authentication, iotEdge }: HubDevice): Promise<boolean> {
     const path = ['devices', deviceId]
     const found = await ask({ method: 'GET', path }, 'DeviceNotFound')
     if (!isObject(found)) return false
-    const isEdge = isObject(found['capabilities']) && found['capabilities']['iotEdge'] === true
-    if (isEdge === iotEdge && admitsSame(found['authentication'], authentication)) return true
-    const body = { ...found, authentication, capabilities: { iotEdge } }
+    const isEdge = isEdgeDevice(found['capabilities'])
+    if ((isEdge || !iotEdge) && admitsSame(found['authentication'], authentication)) return true
+    const body = { ...found, authentication, capabilities: { iotEdge: isEdge || iotEdge } }
     const answer = await call({ method: 'PUT', path, ifMatch: `"${String(found['etag'])}"`, body })
     if (answer.status === 412 || answer.error === 'DeviceNotFound') return false
     if (answer.status >= 200 && answer.status < 300) return true
@@ -83,24 +83,29 @@ export function remoteHub(hostName: string, client: HubClient): HubCalls {
     },
     async read(deviceId) {
       const twin = await ask({ method: 'GET', path: ['twins', deviceId] }, 'DeviceNotFound')
-      return twin === undefined ? undefined : dataOf(new Fields(twin, `the twin in the linked hub ${hostName}`, 503001))
+      return twin === undefined
+        ? undefined
+        : belongingsOf(new Fields(twin, `the twin in the linked hub ${hostName}`, 503001))
     },
     remove,
   }
 }
 
 /** An item of `POST /devices` (hub-service.md 2.6). */
-const bulkItem = ({ deviceId, authentication, iotEdge, twin }: HubDevice): JsonObject => ({
+const bulkItem = ({ deviceId, authentication, iotEdge, status, twin }: HubDevice): JsonObject => ({
   id: deviceId,
   importMode: 'create',
-  status: 'enabled',
+  status: status ?? 'enabled',
   authentication: authentication as unknown as JsonObject,
   capabilities: { iotEdge },
   tags: twin.tags,
   properties: { desired: twin.desired, ...(twin.reported !== undefined && { reported: twin.reported }) },
 })
 
-function dataOf(twin: Fields): DeviceData {
+const isEdgeDevice = (capabilities: unknown): boolean => isObject(capabilities) && capabilities['iotEdge'] === true
+
+/** From a device twin, which shows the device's capabilities and status too (hub-service.md 4.2). */
+function belongingsOf(twin: Fields): Belongings {
   const properties = twin.fields('properties')
   const section = (name: string): JsonObject =>
     Object.fromEntries(
@@ -108,7 +113,11 @@ function dataOf(twin: Fields): DeviceData {
         ([member]) => !SERVICE_MEMBERS.some((service) => service === member),
       ),
     )
-  return { tags: twin.object('tags') ?? {}, desired: section('desired'), reported: section('reported') }
+  return {
+    twin: { tags: twin.object('tags') ?? {}, desired: section('desired'), reported: section('reported') },
+    iotEdge: isEdgeDevice(twin.get('capabilities')),
+    status: twin.oneOf('status', ['enabled', 'disabled']) ?? 'enabled',
+  }
 }
 
 /** Whether a device document's `authentication` holds these credentials. */

@@ -114,11 +114,18 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
   let bound: { readonly ports: DevicePorts; readonly parts: Parts } | undefined
   let managementPort: number | undefined
   let stopping = false
+  const startedAt = clock.now()
   // Loads its code while the data folder and the stores are being opened.
   const first = spawnThread()
   running.set(0, first)
 
-  const begin = (index: number, worker: Worker, parts: Parts, ports: DevicePorts): Promise<DevicePorts> => {
+  const begin = (
+    index: number,
+    worker: Worker,
+    parts: Parts,
+    ports: DevicePorts,
+    since: number,
+  ): Promise<DevicePorts> => {
     const { promise, resolve, reject } = Promise.withResolvers<DevicePorts>()
     running.set(index, worker)
     worker.on('message', (report: ThreadReport) => {
@@ -135,26 +142,27 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
       running.delete(index)
       listening.delete(index)
       reject(new Error(`Worker thread ${index} ended before it was listening.`))
-      if (!stopping && bound !== undefined) clock.after(limits.threadRestartMs, () => start(index))
+      if (!stopping && bound !== undefined) clock.after(limits.threadRestartMs, () => start(index, clock.now()))
     })
-    sendParts(worker, index, config, ports, parts)
+    sendParts(worker, index, config, ports, parts, since)
     if (managementPort !== undefined) tell(worker, { managementPort })
     return promise
   }
-  const start = (index: number): void => {
+  /** @param since a thread that replaces a dead one takes over what that one may have left, at once */
+  const start = (index: number, since: number): void => {
     if (stopping || bound === undefined) return
-    begin(index, spawnThread(), bound.parts, bound.ports).catch((cause: unknown) => {
+    begin(index, spawnThread(), bound.parts, bound.ports, since).catch((cause: unknown) => {
       if (!stopping) log.error({ thread: index, cause }, 'a worker thread did not start')
     })
   }
   return {
     startFirst: async (parts) => {
-      const ports = await begin(0, first, parts, config.ports)
+      const ports = await begin(0, first, parts, config.ports, startedAt)
       bound = { ports, parts }
       return ports
     },
     startOthers: () => {
-      for (let index = 1; index < count; index++) start(index)
+      for (let index = 1; index < count; index++) start(index, startedAt)
     },
     counted: () => ({ expected: count, listening: listening.size }),
     tellManagementPort: (port) => {
@@ -179,7 +187,14 @@ const spawnThread = (): Worker =>
 
 const tell = (worker: Worker, order: Exclude<ThreadOrder, ThreadData>): void => worker.postMessage(order)
 
-function sendParts(worker: Worker, index: number, config: Config, ports: DevicePorts, parts: Parts): void {
+function sendParts(
+  worker: Worker,
+  index: number,
+  config: Config,
+  ports: DevicePorts,
+  parts: Parts,
+  startedAt: number,
+): void {
   const documents = parts.documents.connect()
   const telemetry = parts.telemetry.connect()
   const { documentsFile, telemetryFile, tls } = parts.folder
@@ -189,6 +204,7 @@ function sendParts(worker: Worker, index: number, config: Config, ports: DeviceP
     tls,
     busName: parts.busName,
     index,
+    startedAt,
     documents,
     telemetry,
   }

@@ -63,11 +63,33 @@ test('keep: new credentials and Edge flag, the twin and everything else stay; a 
     authentication: keys(other),
     capabilities: { iotEdge: true },
   })
-  expect((await hub.twins.read(iotHub, 'p3'))?.desired).toEqual({ interval: 30 })
+  expect((await hub.twins.read(iotHub, 'p3'))?.twin.desired).toEqual({ interval: 30 })
   expect(await registry.listModules(operator, iotHub, 'p3')).toHaveLength(2)
   await expect(session.confirm()).rejects.toMatchObject({ code: 401003 })
   expect(cuts).toEqual(['credentials'])
 })
+
+test('keep leaves an Edge device one; reset does not', async () => {
+  await registry.provision(iotHub, device('p10', { iotEdge: true }), 'keep')
+  await registry.provision(iotHub, device('p10', { authentication: keys(SECONDARY) }), 'keep')
+  expect(await hub.twins.read(iotHub, 'p10')).toMatchObject({ iotEdge: true })
+  await registry.provision(iotHub, device('p10'), 'reset')
+  expect(await hub.twins.read(iotHub, 'p10')).toMatchObject({ iotEdge: false })
+})
+
+test.each(['keep', 'reset'] as const)(
+  '%s: a device that comes disabled is disabled, and a live session cut',
+  async (mode) => {
+    const id = `disabled-${mode}`
+    await registry.provision(iotHub, device(id), 'keep')
+    const { session, cuts } = await openSession(hub, await identityOf(world, id))
+    await registry.provision(iotHub, device(id, { status: 'disabled' }), mode)
+    await expect(session.confirm()).rejects.toMatchObject({ code: 401003 })
+    expect(cuts).toEqual(['disabled'])
+    await registry.provision(iotHub, device(`${id}-new`, { status: 'disabled' }), mode)
+    for (const each of [id, `${id}-new`]) expect((await hub.twins.read(iotHub, each))?.status).toBe('disabled')
+  },
+)
 
 test('keep does not enable what an operator disabled', async () => {
   await registry.provision(iotHub, device('p4'), 'keep')
@@ -90,12 +112,12 @@ test('reset: the twin is made anew and its versions go on', async () => {
   })
   expect(after.etag).not.toBe(before.etag)
   expect(after.deviceEtag).toBe(before.deviceEtag)
-  expect(await hub.twins.read(iotHub, 'p5')).toEqual({ tags: { site: 'y' }, desired: {}, reported: {} })
+  expect((await hub.twins.read(iotHub, 'p5'))?.twin).toEqual({ tags: { site: 'y' }, desired: {}, reported: {} })
 })
 
 test('a device that moves brings its reported properties along', async () => {
   await registry.provision(iotHub, device('p6', { twin: { tags: {}, desired: {}, reported: { a: 1 } } }), 'keep')
-  expect((await hub.twins.read(iotHub, 'p6'))?.reported).toEqual({ a: 1 })
+  expect((await hub.twins.read(iotHub, 'p6'))?.twin.reported).toEqual({ a: 1 })
   expect(await hub.twins.read(iotHub, 'nobody')).toBeUndefined()
   await registry.discard(iotHub, 'p6')
   await registry.discard(iotHub, 'p6')

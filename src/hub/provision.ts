@@ -16,12 +16,15 @@ export interface ProvisionedDevice {
   /** As in a device document: `sas` or `selfSigned`, with keys or thumbprints. */
   readonly authentication: object
   readonly iotEdge: boolean
+  /** Absent: enabled where it is new, unchanged where it is there. */
+  readonly status?: 'disabled'
   readonly twin: TwinContent
 }
 
 /**
- * Makes the device with its first twin, or refreshes credentials and Edge flag of the one that is there and leaves the
- * rest alone; `reset` makes its twin anew too. One commit; repeating it changes nothing.
+ * Makes the device with its first twin, or refreshes the credentials of the one that is there, makes it an Edge device
+ * (never the reverse: its modules depend on it) and leaves the rest alone; `reset` makes it anew, its twin too, but for
+ * its modules. One commit; repeating it changes nothing.
  */
 export type Provision = (
   hub: IotHub,
@@ -54,6 +57,7 @@ export function createProvision(needs: RegistryNeeds): Provision {
       authentication,
       keyed: 0,
       iotEdge: device.iotEdge,
+      ...(device.status === 'disabled' && disabledIn(hub)),
     }
     const rows = newDeviceRows(hub, record, device.twin, ticks, clock.now())
     return { change: together(rows), answer: () => 'created' }
@@ -67,9 +71,11 @@ export function createProvision(needs: RegistryNeeds): Provision {
     mode: 'keep' | 'reset',
   ): Promise<Judged<'refreshed'>> {
     const same = sameAuthentication(old.authentication, authentication)
-    const unchanged = same && old.iotEdge === device.iotEdge
+    const iotEdge = device.iotEdge || (mode === 'keep' && old.iotEdge)
+    const isDisabled = device.status === 'disabled' && old.status === 'enabled'
+    const unchanged = same && old.iotEdge === iotEdge && !isDisabled
     if (unchanged && mode === 'keep') return { change: undefined, answer: () => 'refreshed' }
-    const becomesEdge = device.iotEdge && !old.iotEdge
+    const becomesEdge = iotEdge && !old.iotEdge
     const [list, twin] = await Promise.all([
       becomesEdge ? store.get(moduleLists, id) : undefined,
       mode === 'reset' ? store.get(twins, id) : undefined,
@@ -78,8 +84,9 @@ export function createProvision(needs: RegistryNeeds): Provision {
     const record: DeviceRecord = {
       ...old,
       authentication,
-      iotEdge: device.iotEdge,
+      iotEdge,
       keyed: same ? old.keyed : old.keyed + 1,
+      ...(isDisabled && { ...disabledIn(hub), statusUpdatedTime: clock.now() }),
     }
     const put: Put[] = unchanged ? [] : [{ collection: devices, id, value: record }]
     if (twin !== undefined) put.push({ collection: twins, id, value: resetTwin(twin.value, device.twin, clock.now()) })
@@ -94,11 +101,16 @@ export function createProvision(needs: RegistryNeeds): Provision {
         },
         system,
       ),
-      changed: same ? [] : [{ hub: hub.name, deviceId: old.deviceId, why: 'credentials' }],
+      changed:
+        same && !isDisabled
+          ? []
+          : [{ hub: hub.name, deviceId: old.deviceId, why: isDisabled ? 'status' : 'credentials' }],
       answer: () => 'refreshed',
     }
   }
 }
+
+const disabledIn = (hub: IotHub) => ({ status: 'disabled', disabledIn: hub.name }) as const
 
 function requireContent(twin: TwinContent): void {
   for (const part of ['tags', 'desired', 'reported'] as const) {

@@ -30,11 +30,15 @@ export interface Twins {
    * @param version the `$version` that the device takes for current, if it said so: 412001 when it is not
    */
   patchReported(session: Session, patch: Buffer, version: number | undefined): Promise<number>
-  /** Tags and properties without versions, as a move to another hub takes them along; undefined: no such device. */
-  read(
-    hub: IotHub,
-    deviceId: string,
-  ): Promise<{ readonly tags: JsonObject; readonly desired: JsonObject; readonly reported: JsonObject } | undefined>
+  /** What a move to another hub takes along; undefined: no such device. */
+  read(hub: IotHub, deviceId: string): Promise<TakenAlong | undefined>
+}
+
+/** The shape of provisioning/linked-hub.ts; tags and properties without versions. */
+export interface TakenAlong {
+  readonly twin: { readonly tags: JsonObject; readonly desired: JsonObject; readonly reported: JsonObject }
+  readonly iotEdge: boolean
+  readonly status: 'enabled' | 'disabled'
 }
 
 export interface TwinsNeeds {
@@ -125,10 +129,13 @@ export function createTwins({ store, changes, clock, directory }: TwinsNeeds): T
     },
 
     async read(hub, deviceId) {
-      const twin = isIdentityId(deviceId) ? await store.get(twins, keyOf(hub.name, { deviceId })) : undefined
-      if (twin === undefined) return undefined
+      if (!isIdentityId(deviceId)) return undefined
+      const id = keyOf(hub.name, { deviceId })
+      const [device, twin] = await Promise.all([store.get(devices, id), store.get(twins, id)])
+      if (device === undefined || twin === undefined) return undefined
+      const { iotEdge, status } = device.value
       const { tags, desired, reported } = twin.value
-      return { tags, desired: desired.properties, reported: reported.properties }
+      return { twin: { tags, desired: desired.properties, reported: reported.properties }, iotEdge, status }
     },
   }
 }

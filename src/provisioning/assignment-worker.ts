@@ -27,7 +27,11 @@ export interface AssignmentWorker {
   isFull(): boolean
   /** Registrations that this node is busy with. */
   waiting(): number
-  start(): void
+  /**
+   * Looks for what a crash left behind, now and then from time to time.
+   * @param since ms since 1970, when the nodes that begin together began: what was opened after is one of theirs
+   */
+  start(since: number): void
   /** Waits for what is running; the rest stays in the store. */
   stop(): Promise<void>
 }
@@ -180,9 +184,9 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
     },
     isFull,
     waiting: () => entries.size,
-    start() {
-      // At start everything is taken, due or not: what was being worked on here before the crash falls due later.
-      firstSweep = sweep(dueAt(clock.now())).catch(swept)
+    start(since) {
+      // All that is older is taken, due or not: what was being worked on before the crash falls due later.
+      firstSweep = sweep(dueAt(since)).catch(swept)
       sweeping = every(clock, limits.assignmentSweepMs, () => sweep(clock.now()), swept)
     },
     async stop() {

@@ -1,16 +1,14 @@
 import { expect, test } from 'vitest'
+import { dyingStore, enroll, KEY, symmetricKey } from '../../tests/support/assigning.ts'
 import {
   API,
-  any,
   caller,
   create,
   ended,
   HUB_A,
-  HUB_B,
   keyClaim,
   type ProvisioningRoom,
   provisioningRoom,
-  putService,
   registered,
   settled,
   until,
@@ -18,44 +16,11 @@ import {
 import { derivedKey } from '../../tests/support/tokens.ts'
 import { ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
-import type { Commit, Store } from '../store/store.ts'
 import type { Provisioning } from './provisioning.ts'
-import type { Registration } from './registration-record.ts'
-import { assignments, registrations } from './schema.ts'
-
-const KEY = Buffer.alloc(64, 7).toString('base64')
-const OTHER = Buffer.alloc(64, 9).toString('base64')
-const symmetricKey = { attestation: { type: 'symmetricKey', symmetricKey: { primaryKey: KEY, secondaryKey: OTHER } } }
-const initialTwin = { tags: { from: 'enrollment' }, properties: { desired: { level: 1 } } }
-
-async function enroll(room: ProvisioningRoom, registrationId: string, more: object = {}): Promise<void> {
-  const document = { registrationId, ...symmetricKey, initialTwin, ...more }
-  await room.provisioning.enrollments.put(caller, await room.current(), registrationId, document, {
-    ...any,
-    ifMatch: { kind: (await exists(room, registrationId)) ? 'any' : 'absent' },
-  })
-}
-
-const exists = async ({ provisioning, service }: ProvisioningRoom, id: string): Promise<boolean> =>
-  provisioning.enrollments.get(service, id, API).then(
-    () => true,
-    () => false,
-  )
+import { assignments } from './schema.ts'
 
 const stateOf = (room: ProvisioningRoom, provisioning: Provisioning = room.provisioning) =>
   provisioning.registrations.get(room.service, 'dev', API)
-
-/** A store on which `dies` decides which commits never happen: as seen by a process that is killed there. */
-const dyingStore =
-  (dies: (record: Registration) => boolean) =>
-  (store: Store): Store => ({
-    ...store,
-    commit: (change: Commit) => {
-      const record = change.put?.find(({ collection }) => collection.name === registrations.name)?.value
-      if (record !== undefined && dies(record as Registration)) return new Promise(() => {})
-      return store.commit(change)
-    },
-  })
 
 const workItems = (room: ProvisioningRoom) => room.store.due(assignments, Number.MAX_SAFE_INTEGER, 10)
 
@@ -216,167 +181,6 @@ test('a linked hub that is not known here fails with 400208', async () => {
     status: 'failed',
     errorCode: 400208,
   })
-})
-
-/** Assigned to hub A with data of its own there; then only hub B is linked. */
-async function movable(more: object, options: Parameters<typeof provisioningRoom>[0] = {}) {
-  const room = await provisioningRoom({ linked: [HUB_A], ...options })
-  await enroll(room, 'dev', more)
-  const claim = keyClaim(room, 'dev', KEY)
-  const first = room.again()
-  expect((await registered(first, claim)).registrationState!.assignedHub).toBe(HUB_A)
-  const [a, b] = [room.hubs.get(HUB_A)!, room.hubs.get(HUB_B)!]
-  a.devices.get('dev')!.data = { tags: { own: 1 }, desired: { level: 9 }, reported: { seen: true } }
-  await putService(room.control, [HUB_A, HUB_B], 'Hashed')
-  await enroll(room, 'dev', { ...more, iotHubs: [HUB_B] })
-  return { room, claim, a, b }
-}
-
-const own = { tags: { own: 1 }, desired: { level: 9 }, reported: { seen: true } }
-const initial = { tags: { from: 'enrollment' }, desired: { level: 1 } }
-
-test('reprovisioning, migrate: the twin moves along, the old identity is deleted', async () => {
-  const { room, claim, a, b } = await movable({})
-  const status = await registered(room.provisioning, claim)
-  expect(status.registrationState).toMatchObject({
-    assignedHub: HUB_B,
-    substatus: 'deviceDataMigrated',
-    deviceId: 'dev',
-  })
-  expect(b.devices.get('dev')!.data).toEqual(own)
-  expect(a.devices.has('dev')).toBe(false)
-  expect((await registered(room.provisioning, claim)).registrationState).toMatchObject({
-    assignedHub: HUB_B,
-    substatus: 'reprovisionedToInitialAssignment',
-  })
-  expect(b.devices.get('dev')!.data).toEqual(own)
-})
-
-test.each([{}, { reprovisionPolicy: { updateHubAssignment: true, migrateDeviceData: false } }])(
-  'a hub that goes by another name now is no other hub: nothing moves, nothing is deleted (%j)',
-  async (more) => {
-    const { room, claim, a } = await movable(more)
-    room.hubs.set(HUB_B, a)
-    a.alsoNamed.add(HUB_A)
-    a.calls.length = 0
-    expect((await registered(room.provisioning, claim)).registrationState).toMatchObject({
-      assignedHub: HUB_B,
-      substatus: 'reprovisionedToInitialAssignment',
-    })
-    expect(a.calls).toEqual(['provision dev keep'])
-    expect(a.devices.get('dev')!.data).toEqual(own)
-  },
-)
-
-test('reprovisioning, reset: the new hub begins with the enrollment’s twin', async () => {
-  const { room, claim, a, b } = await movable({
-    reprovisionPolicy: { updateHubAssignment: true, migrateDeviceData: false },
-  })
-  expect((await registered(room.provisioning, claim)).registrationState).toMatchObject({
-    assignedHub: HUB_B,
-    substatus: 'deviceDataReset',
-  })
-  expect(b.devices.get('dev')!.data).toEqual(initial)
-  expect(a.devices.has('dev')).toBe(false)
-})
-
-test('reprovisioning, never: the first hub for good', async () => {
-  const { room, claim, a, b } = await movable({
-    reprovisionPolicy: { updateHubAssignment: false, migrateDeviceData: false },
-  })
-  expect((await registered(room.provisioning, claim)).registrationState).toMatchObject({
-    assignedHub: HUB_A,
-    substatus: 'reprovisionedToInitialAssignment',
-  })
-  expect(a.devices.get('dev')!.data).toEqual(own)
-  expect(b.devices.has('dev')).toBe(false)
-})
-
-test('nothing to take along: the hub it leaves has lost the device, or is lost itself', async () => {
-  const gone = await movable({})
-  gone.a.devices.clear()
-  expect((await registered(gone.room.provisioning, gone.claim)).registrationState!.substatus).toBe('deviceDataReset')
-  expect(gone.b.devices.get('dev')!.data).toEqual(initial)
-
-  const lost = await movable({})
-  ;(lost.room.hubs as Map<string, unknown>).delete(HUB_A)
-  expect((await registered(lost.room.provisioning, lost.claim)).registrationState).toMatchObject({
-    status: 'assigned',
-    assignedHub: HUB_B,
-    substatus: 'deviceDataReset',
-  })
-})
-
-test.each([
-  ['before it arrived', (record: Registration) => record.leftover !== undefined && record.status === 'assigning'],
-  ['before it was told', (record: Registration) => record.status === 'assigned'],
-])('a move that is killed %s loses nothing and tells of the move', async (_when, dies) => {
-  const { room, claim, a, b } = await movable({}, { through: dyingStore(dies) })
-  const { operationId } = await room.provisioning.registrations.register(claim, {}, API)
-  await until(() => b.devices.has('dev'))
-  await settled()
-  const next = room.again()
-  next.registrations.start()
-  expect((await ended(next, claim, operationId)).registrationState).toMatchObject({
-    assignedHub: HUB_B,
-    substatus: 'deviceDataMigrated',
-  })
-  expect(b.devices.get('dev')!.data).toEqual(own)
-  expect(a.devices.has('dev')).toBe(false)
-  await next.registrations.stop()
-})
-
-test('a device that asks again while its interrupted move waits keeps its data and hears of the move', async () => {
-  const { room, claim, a, b } = await movable({}, { through: dyingStore(({ status }) => status === 'assigned') })
-  await room.provisioning.registrations.register(claim, {}, API)
-  await until(() => b.devices.has('dev') && !a.devices.has('dev'))
-  await settled()
-  // The same operation, which this node takes up because it is late.
-  room.clock.advance(limits.assignmentSweepMs)
-  const second = await registered(room.again(), keyClaim(room, 'dev', OTHER))
-  expect(second.registrationState).toMatchObject({ assignedHub: HUB_B, substatus: 'deviceDataMigrated' })
-  expect(b.devices.get('dev')!.data).toEqual(own)
-})
-
-test('an old hub that cannot delete the device does not hold it up; the next registration tries again', async () => {
-  const { room, claim, a, b } = await movable({})
-  const fault = () => new ServiceError(503001, 'away')
-  // Reading succeeds, deleting does not, as often as it is tried.
-  const remove = a.remove.bind(a)
-  let away = true
-  a.remove = async (deviceId) => {
-    if (away) throw fault()
-    await remove(deviceId)
-  }
-  const { operationId } = await room.provisioning.registrations.register(claim, {}, API)
-  for (const pause of [1_000, 2_000, 4_000, 8_000]) {
-    await settled()
-    room.clock.advance(pause)
-  }
-  expect((await ended(room.provisioning, claim, operationId)).registrationState).toMatchObject({
-    status: 'assigned',
-    assignedHub: HUB_B,
-    substatus: 'deviceDataMigrated',
-  })
-  expect(a.devices.has('dev')).toBe(true)
-  away = false
-  expect((await registered(room.provisioning, claim)).registrationState!.substatus).toBe(
-    'reprovisionedToInitialAssignment',
-  )
-  expect(a.devices.has('dev')).toBe(false)
-  expect(b.devices.get('dev')!.data).toEqual(own)
-})
-
-test('there and back again: the data travels both ways', async () => {
-  const { room, claim, a, b } = await movable({})
-  await registered(room.provisioning, claim)
-  await enroll(room, 'dev', { iotHubs: [HUB_A] })
-  expect((await registered(room.provisioning, claim)).registrationState).toMatchObject({
-    assignedHub: HUB_A,
-    substatus: 'deviceDataMigrated',
-  })
-  expect(a.devices.get('dev')!.data).toEqual(own)
-  expect(b.devices.has('dev')).toBe(false)
 })
 
 function derive(spelling: string): string {

@@ -8,7 +8,7 @@ import type { Step } from './attestation/verdict.ts'
 import type { EnrollmentGroup, IndividualEnrollment } from './enrollment-document.ts'
 import { hubDevice } from './hub-device.ts'
 import { sameId, storeId } from './ids.ts'
-import type { DeviceData, LinkedHub, LinkedHubs } from './linked-hub.ts'
+import type { Belongings, LinkedHub, LinkedHubs } from './linked-hub.ts'
 import type { ProvisioningMetrics } from './metrics.ts'
 import {
   type AdmittedBy,
@@ -16,11 +16,14 @@ import {
   type Assignment,
   assigned,
   decided,
+  departing,
   disabled,
   type Failure,
   failed,
+  isLeftIn,
   moved,
   type Registration,
+  type Substatus,
 } from './registration-record.ts'
 import { type Plan, planAssignment, planSteps } from './reprovisioning.ts'
 import { assignments, enrollmentGroups, enrollments, registrations, traces } from './schema.ts'
@@ -68,7 +71,7 @@ interface Current {
 
 type Ending = Pick<Current, 'id' | 'version' | 'trace'>
 
-/** A webhook chose the hub, or the device arrived in its new one: the next round goes on from here. */
+/** A webhook chose the hub, or a move goes on: the next round begins here. */
 interface OnTheWay {
   readonly record: Stored<Registration>
   readonly trace: OperationTrace
@@ -85,8 +88,10 @@ interface OnTheWay {
  * A webhook's decision is committed before anything is done with it, so a hub that does not answer makes no second
  * call; only a crash between the webhook's answer and that commit repeats the call.
  *
- * Where the allocation changes after a hub made the device and before the record says so, the device stays in that hub
- * unused: deleting what is not known to be ours would be worse.
+ * Before a move the record names the new hub as one that may hold the device, so that it goes from there again if the
+ * move is interrupted and the allocation changes. A first assignment saves that commit: where it is interrupted after
+ * a hub made the device and the allocation changes, the device stays in that hub unused; deleting what is not known to
+ * be ours would be worse.
  *
  * Answers when nothing is left to do. Throws when a hub or the store does not answer; with `last`, a hub that does not
  * answer makes the registration fail instead.
@@ -144,6 +149,8 @@ export function createAssigner(needs: AssignmentNeeds) {
   async function advance(given: Current, last: boolean): Promise<'done' | 'superseded' | OnTheWay> {
     const { id, version, record, enrollment } = given
     const plan = await withoutMovingHome(planFor(given), record)
+    if (plan.kind === 'move' && !isLeftIn(record, plan.assignment.hub))
+      return proceed(given, departing(record, plan.assignment.hub, clock.now()))
     const planned = { ...given, trace: traced(given.trace, planSteps(given, plan)) }
     if (plan.kind === 'failed') return fail(planned, plan.failure)
     if (plan.kind === 'ask') return decide(planned, plan.hubs)
@@ -219,40 +226,42 @@ export function createAssigner(needs: AssignmentNeeds) {
     const { hub, deviceId } = assignment
     const { idScope, credential, decision } = record
     const initialTwin = decision?.initialTwin ?? enrollment.initialTwin
+    let asked = hub
     try {
-      const takesData = plan.kind === 'move' && decision?.initialTwin === undefined
-      const data = takesData ? await dataToTake(plan, idScope) : undefined
+      let own: Belongings | undefined
+      if (plan.kind === 'move' && plan.takeData && decision?.initialTwin === undefined) {
+        asked = plan.from.hub
+        own = await belongings(plan.from, idScope)
+        asked = hub
+      }
       const twin = initialTwin === undefined ? enrollment : { ...enrollment, initialTwin }
-      const device = hubDevice(assignment.deviceId, credential, twin, data)
+      const device = hubDevice(assignment.deviceId, credential, twin, own)
       if (device === undefined)
         return {
           failure: { code: 401002, message: 'The enrollment has another kind of attestation now.' },
           step: { reason: 'attestation-changed', detail: { enrolled: enrollment.attestation.type } },
         }
       const answer = await reachable(hub, idScope).provision(device, plan.kind === 'move' ? 'reset' : 'keep')
-      const isReset = plan.kind === 'move' && data === undefined
+      const substatus = plan.kind === 'move' ? substatusOfMove(own) : substatusOfStay(assignment, answer)
       return {
-        assignment: isReset ? { ...assignment, substatus: 'deviceDataReset' } : assignment,
+        assignment: { ...assignment, substatus },
         step: { reason: 'hub-answered', detail: { hub, deviceId, answer } },
       }
     } catch (thrown) {
       const { code, message, status } = asServiceError(thrown)
       if ((status >= 500 || status === 429) && !last) throw thrown
+      const what = asked === hub ? 'did not take the device' : 'did not give what the device has there'
       return {
-        failure: { code, message: `The hub ${hub} did not take the device: ${message}` },
-        step: { reason: 'hub-refused', detail: { hub, deviceId, code, message } },
+        failure: { code, message: `The hub ${asked} ${what}: ${message}` },
+        step: { reason: 'hub-refused', detail: { hub: asked, deviceId, code, message } },
       }
     }
   }
 
   /** What the device has in the hub that it leaves; nothing where the device or the hub is gone. */
-  async function dataToTake(
-    { takeData, from }: Extract<Plan, { kind: 'move' }>,
-    idScope: string,
-  ): Promise<DeviceData | undefined> {
-    if (!takeData) return undefined
+  async function belongings({ hub, deviceId }: Assignment, idScope: string): Promise<Belongings | undefined> {
     try {
-      return await reachable(from.hub, idScope).read(from.deviceId)
+      return await reachable(hub, idScope).read(deviceId)
     } catch (thrown) {
       if (isUnlinked(thrown)) return undefined
       throw thrown
@@ -265,9 +274,12 @@ export function createAssigner(needs: AssignmentNeeds) {
     throw new ServiceError(400208, 'it cannot be reached from here. Link it again.')
   }
 
-  /** Deletes the device where it was before. Answers with the hubs where that has to be tried another time. */
+  /**
+   * Deletes the device where it is not assigned. Answers with the hubs where that has to be tried another time. Only a
+   * device that has just moved waits for a hub that does not answer; it tries again before it is told.
+   */
   async function cleanUp(
-    { leftover = [], idScope }: Assigning,
+    { leftover = [], idScope, untold }: Assigning,
     { hub, deviceId }: Assignment,
     last: boolean,
   ): Promise<string[]> {
@@ -277,7 +289,7 @@ export function createAssigner(needs: AssignmentNeeds) {
       try {
         await reachable(old, idScope).remove(deviceId)
       } catch (thrown) {
-        if (!last && !isUnlinked(thrown)) throw thrown
+        if (untold && !last && !isUnlinked(thrown)) throw thrown
         log.warn({ deviceId, hub: old, reason: asServiceError(thrown).message }, 'a moved device stays in its old hub')
         if (isUnlinked(thrown)) continue
         remaining.push(old)
@@ -320,6 +332,17 @@ export function createAssigner(needs: AssignmentNeeds) {
     return admittedBy.kind === 'group' ? store.get(enrollmentGroups, id) : store.get(enrollments, id)
   }
 }
+
+/** By what the device brought along (dps.md 5.3); a webhook's twin, a lost device or a lost hub leave nothing. */
+const substatusOfMove = (own: Belongings | undefined): Substatus =>
+  own === undefined ? 'deviceDataReset' : 'deviceDataMigrated'
+
+/**
+ * A hub that had lost the device made it anew, so its data and modules begin again: that is no return to what the
+ * device had (dps.md 5.3), and an Edge device of 1.1 must not keep its modules (edge.md 1.6.2).
+ */
+const substatusOfStay = ({ substatus }: Assignment, answer: 'created' | 'refreshed'): Substatus =>
+  answer === 'created' && substatus === 'reprovisionedToInitialAssignment' ? 'initialAssignment' : substatus
 
 /** No try will reach such a hub: it is not known here any more. */
 const isUnlinked = (thrown: unknown): boolean => thrown instanceof ServiceError && thrown.code === 400208

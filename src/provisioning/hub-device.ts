@@ -1,26 +1,32 @@
 import { decodeKey, deriveDeviceKey } from '../crypto/keys.ts'
 import type { Attestation } from './attestation-document.ts'
 import type { EnrollmentCommon } from './enrollment-document.ts'
-import type { DeviceData, HubAuthentication, HubDevice } from './linked-hub.ts'
+import type { Belongings, HubAuthentication, HubDevice } from './linked-hub.ts'
 import type { Credential } from './registration-record.ts'
 
 /**
  * What a linked hub is asked to hold for a device (dps.md 8.4); undefined when the enrollment no longer has the kind of
  * attestation (TPM: the endorsement key) by which the device was admitted.
  *
- * @param data what the device takes along from another hub; otherwise its twin begins as the enrollment says
+ * @param own what the device takes along from another hub; otherwise it begins as the enrollment says
  */
 export function hubDevice(
   deviceId: string,
   credential: Credential,
   enrollment: EnrollmentCommon,
-  data: DeviceData | undefined,
+  own: Belongings | undefined,
 ): HubDevice | undefined {
   const authentication = authenticationOf(credential, enrollment.attestation)
   if (authentication === undefined) return undefined
   const { initialTwin, capabilities } = enrollment
   const initial = { tags: initialTwin?.tags ?? {}, desired: initialTwin?.properties.desired ?? {} }
-  return { deviceId, authentication, iotEdge: capabilities.iotEdge, twin: data ?? initial }
+  return {
+    deviceId,
+    authentication,
+    iotEdge: capabilities.iotEdge || own?.iotEdge === true,
+    ...(own?.status === 'disabled' && { status: 'disabled' }),
+    twin: own?.twin ?? initial,
+  }
 }
 
 function authenticationOf(credential: Credential, attestation: Attestation): HubAuthentication | undefined {

@@ -7,12 +7,13 @@ import type { JsonObject } from '../base/json.ts'
  */
 export interface LinkedHub {
   /**
-   * Makes the device with its first twin, or refreshes the credentials (and Edge flag) of the one that is there and
-   * leaves its twin alone; one commit. `reset` replaces the twin of an existing device too.
+   * Makes the device with its first twin, or refreshes the credentials of the one that is there and leaves its twin
+   * alone; one commit. `reset` replaces the twin of an existing device too. With `keep` an Edge device stays one,
+   * whatever the enrollment says: its modules depend on it.
    */
   provision(device: HubDevice, mode: 'keep' | 'reset'): Promise<'created' | 'refreshed'>
   /** What a move to another hub takes along; undefined when the device is gone. */
-  read(deviceId: string): Promise<DeviceData | undefined>
+  read(deviceId: string): Promise<Belongings | undefined>
   /** Whether this hub answers to `hostName` too: what was assigned under that name is not somewhere else. */
   isAlso(hostName: string): Promise<boolean>
   /** Deletes the device; absent is fine. */
@@ -32,6 +33,8 @@ export interface HubDevice {
   readonly deviceId: string
   readonly authentication: HubAuthentication
   readonly iotEdge: boolean
+  /** Absent: enabled where it is new, unchanged where it is there. */
+  readonly status?: 'disabled'
   readonly twin: DeviceData
 }
 
@@ -42,6 +45,13 @@ export type HubAuthentication =
       /** SHA-256, upper-case hex, of the leaf presented (dps.md 8.4). */
       readonly x509Thumbprint: { readonly primaryThumbprint: string; readonly secondaryThumbprint: string | null }
     }
+
+/** What a device has in its hub: twin and capabilities (dps.md 8.5), and that somebody disabled it there. */
+export interface Belongings {
+  readonly twin: DeviceData
+  readonly iotEdge: boolean
+  readonly status: 'enabled' | 'disabled'
+}
 
 export interface DeviceData {
   readonly tags: JsonObject

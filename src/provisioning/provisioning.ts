@@ -60,8 +60,11 @@ export interface Provisioning {
 }
 
 export interface Registrations extends DeviceRegistrations, RegistrationRecords {
-  /** Takes up what a crash left behind, and looks again from time to time. Registering works without, too. */
-  start(): void
+  /**
+   * Takes up what a crash left behind, and looks again from time to time. Registering works without, too.
+   * @param since ms since 1970, when the nodes that begin together began; by default now: nobody else is at work
+   */
+  start(since?: number): void
   /** Waits for what is being assigned; the rest stays in the store for the next start. */
   stop(): Promise<void>
 }
@@ -84,9 +87,9 @@ export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
     registrations: {
       ...createDeviceRegistrations({ ...needs, count, attest, attempts, worker, retryAfterSeconds, hubName }),
       ...createRegistrationRecords({ ...needs, hubName }),
-      start() {
+      start(since = clock.now()) {
         attempts.start()
-        worker.start()
+        worker.start(since)
         sweeping = every(clock, limits.tpmChallengeSweepMs, challenges.sweep, (error) =>
           log.error({ reason: asServiceError(error).message, cause: error }, 'deleting old TPM challenges failed'),
         )

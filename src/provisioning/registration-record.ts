@@ -74,7 +74,7 @@ interface Common {
   readonly earlier: readonly string[]
   /** Where the device lives; survives later failures and disabling. */
   readonly assignment?: Assignment
-  /** Hubs that still hold the device although it moved on. */
+  /** Hubs that hold the device, or may hold it, although it is not assigned there: it has to go from them. */
   readonly leftover?: readonly string[]
   /** The device was not told of `assignment` yet: its move was interrupted after it arrived. */
   readonly untold?: true
@@ -161,6 +161,16 @@ export const decided = (record: Assigning, decision: Decision, now: number): Ass
   decision,
   updatedAt: now,
 })
+
+/** assigning -> assigning: the device is about to be made in another hub; whatever happens, it is not forgotten there. */
+export const departing = (record: Assigning, hub: string, now: number): Assigning => ({
+  ...record,
+  leftover: [...(record.leftover ?? []), hub],
+  updatedAt: now,
+})
+
+/** Whether the device may be in a hub where it is not assigned. */
+export const isLeftIn = ({ leftover = [] }: Common, hub: string): boolean => leftover.some((each) => sameId(each, hub))
 
 /** assigning -> assigning: the device arrived in its new hub, and has to go from the old ones. */
 export function moved(record: Assigning, assignment: Assignment, now: number): Assigning {

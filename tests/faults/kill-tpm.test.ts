@@ -4,15 +4,15 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { seededRandom } from '../../src/base/random.ts'
 import { type MusterProcess, startProcess } from '../support/process.ts'
-import { type Answer, ask, sas, serviceToken } from '../support/raw-client.ts'
+import { type Answer, ask } from '../support/raw-client.ts'
 import { type TpmDouble, tpmDouble } from '../support/tpm-double.ts'
+import { challenged, devicePath, dpsService, hubService, isBroken, target } from './clients.ts'
 
 // `kill -9` at random moments while TPM devices register. A key that a device unwrapped before is taken after; every
 // operation that was acknowledged ends assigned; and the key in its answer is the one that the hub holds.
 // MUSTER_KILL_ROUNDS and MUSTER_SEED repeat a run.
 const ROUNDS = Number(process.env['MUSTER_KILL_ROUNDS'] ?? 60)
 const SEED = Number(process.env['MUSTER_SEED'] ?? Date.now() % 1_000_000)
-const VERSION = 'api-version=2021-06-01'
 
 const folder = mkdtempSync(join(tmpdir(), 'muster-kill-tpm-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -37,7 +37,7 @@ test(`${ROUNDS} rounds of kill -9 under TPM devices (seed ${SEED})`, async () =>
   let muster = await startProcess(join(folder, 'data'))
   for (const { id, tpm } of devices) {
     const attestation = { type: 'tpm', tpm: { endorsementKey: tpm.endorsementKey } }
-    const put = await service(muster, 'dps', 'PUT', `/enrollments/${id}`, { registrationId: id, attestation })
+    const put = await dpsService(muster, 'PUT', `/enrollments/${id}`, { registrationId: id, attestation })
     expect(put.status, JSON.stringify(put.body)).toBe(200)
   }
   for (let round = 0; round < ROUNDS; round++) {
@@ -59,7 +59,7 @@ test(`${ROUNDS} rounds of kill -9 under TPM devices (seed ${SEED})`, async () =>
 async function registering(muster: MusterProcess, device: Device): Promise<void> {
   try {
     for (;;) {
-      await challenge(muster, device)
+      device.token = await challenged(muster, device.id, device.tpm)
       await register(muster, device)
       await follow(muster, device)
     }
@@ -74,16 +74,6 @@ async function recovers(muster: MusterProcess, device: Device): Promise<void> {
   if (device.token === undefined) return
   await register(muster, device)
   await follow(muster, device)
-}
-
-async function challenge(muster: MusterProcess, device: Device): Promise<void> {
-  const { id, tpm } = device
-  const body = { registrationId: id, tpm: tpm.ids }
-  const answer = await ask(target(muster), { method: 'PUT', path: pathOf(muster, id, 'register'), body })
-  expect(answer.status, JSON.stringify(answer.body)).toBe(401)
-  const { authenticationKey } = answer.body as { authenticationKey: string }
-  const key = tpm.activate(authenticationKey).toString('base64')
-  device.token = sas(`${muster.ready.idScope}/registrations/${id}`, key, 'registration')
 }
 
 async function register(muster: MusterProcess, device: Device): Promise<void> {
@@ -108,41 +98,17 @@ async function holdsHubKey(muster: MusterProcess, device: Device, { body }: Answ
   }
   expect(status).toBe('assigned')
   const key = device.tpm.activate(registrationState.tpm.authenticationKey).toString('base64')
-  const found = await service(muster, 'hub', 'GET', `/devices/${device.id}`)
+  const { connectionString } = muster.ready.hubs[0]!
+  const found = await hubService(target(muster), connectionString, 'GET', `/devices/${device.id}`)
   expect(found.body).toMatchObject({ authentication: { type: 'sas', symmetricKey: { primaryKey: key } } })
   device.operationId = undefined
   device.registrations++
 }
 
-const pathOf = ({ ready }: MusterProcess, id: string, rest: string): string =>
-  `/${ready.idScope}/registrations/${id}/${rest}?${VERSION}`
-
 const signed = (muster: MusterProcess, { id, token = '' }: Device, method: string, rest: string): Promise<Answer> =>
   ask(target(muster), {
     method,
-    path: pathOf(muster, id, rest),
+    path: devicePath(muster, id, rest),
     headers: { authorization: token },
     ...(method === 'PUT' && { body: { registrationId: id } }),
   })
-
-const target = ({ ready, ca }: MusterProcess) => ({ host: ready.address, port: ready.ports.https, ca })
-
-function service(
-  muster: MusterProcess,
-  of: 'dps' | 'hub',
-  method: string,
-  path: string,
-  body?: object,
-): Promise<Answer> {
-  const { connectionString } = of === 'dps' ? muster.ready.dps : muster.ready.hubs[0]!
-  const headers = { authorization: serviceToken(connectionString) }
-  const version = of === 'dps' ? '2021-10-01' : '2021-04-12'
-  return ask(target(muster), { method, path: `${path}?api-version=${version}`, headers, ...(body && { body }) })
-}
-
-/** The network's word that the service is gone; anything else is a finding. */
-const isBroken = (error: unknown): boolean =>
-  error instanceof Error &&
-  /ECONNRESET|ECONNREFUSED|EPIPE|socket hang up|cut off|disconnected before secure/i.test(
-    `${(error as NodeJS.ErrnoException).code} ${error.message}`,
-  )

@@ -7,7 +7,8 @@ import { seededRandom } from '../../src/base/random.ts'
 import { createAuthority, issueDeviceCertificate } from '../../src/crypto/issuing.ts'
 import { readEvents } from '../support/events.ts'
 import { type MusterProcess, startProcess } from '../support/process.ts'
-import { ask, connectDevice, derivedKey, sas, serviceToken, type Target } from '../support/raw-client.ts'
+import { ask, connectDevice, derivedKey, sas } from '../support/raw-client.ts'
+import { devicePath, dpsService, dpsToken, hubService, isBroken, manage, target } from './clients.ts'
 
 // `kill -9` at random moments under registration and telemetry load. Nothing acknowledged may be missing, nothing may
 // stay `assigning`, every device must end assigned after retry. MUSTER_KILL_ROUNDS and MUSTER_SEED repeat a run.
@@ -18,7 +19,6 @@ const SENDING = 4
 const GROUP = 'kill-keys'
 const X509_GROUP = 'kill-certs'
 const GROUP_KEY = Buffer.alloc(64, 7).toString('base64')
-const VERSION = 'api-version=2021-06-01'
 
 const folder = mkdtempSync(join(tmpdir(), 'muster-kill-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -61,45 +61,19 @@ test(`${ROUNDS} rounds of kill -9 (seed ${SEED})`, async () => {
   expect(await muster.stop()).toBe(0)
 })
 
-const target = (muster: MusterProcess, port: 'https' | 'mqtts'): Target => ({
-  host: muster.ready.address,
-  port: muster.ready.ports[port],
-  ca: muster.ca,
-})
-
 async function enroll(muster: MusterProcess, root: string): Promise<void> {
-  const managing = `/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices`
-  const list = await manage(muster, 'GET', managing)
+  const list = await manage(muster, 'GET', '/provisioningServices')
   const [{ name } = { name: '' }] = (list as { value: { name: string }[] }).value
-  await manage(muster, 'PUT', `${managing}/${name}/certificates/kill-root`, {
+  await manage(muster, 'PUT', `/provisioningServices/${name}/certificates/kill-root`, {
     properties: { certificate: Buffer.from(root).toString('base64'), isVerified: true },
   })
   const put = async (id: string, attestation: object): Promise<void> => {
-    const answer = await service(muster, 'PUT', `/enrollmentGroups/${id}`, { enrollmentGroupId: id, attestation })
+    const answer = await dpsService(muster, 'PUT', `/enrollmentGroups/${id}`, { enrollmentGroupId: id, attestation })
     expect(answer.status, JSON.stringify(answer.body)).toBe(200)
   }
   await put(GROUP, { type: 'symmetricKey', symmetricKey: { primaryKey: GROUP_KEY, secondaryKey: GROUP_KEY } })
   await put(X509_GROUP, { type: 'x509', x509: { caReferences: { primary: 'kill-root' } } })
 }
-
-async function manage(muster: MusterProcess, method: string, path: string, body?: object): Promise<unknown> {
-  const response = await fetch(`${muster.ready.management.url}${path}?api-version=2021-10-15`, {
-    method,
-    headers: { authorization: `Bearer ${muster.token}`, 'content-type': 'application/json' },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-  })
-  const text = await response.text()
-  expect(response.ok, text).toBe(true)
-  return JSON.parse(text)
-}
-
-const service = (muster: MusterProcess, method: string, path: string, body?: object, headers = {}) =>
-  ask(target(muster, 'https'), {
-    method,
-    path: `${path}?api-version=2021-10-01`,
-    headers: { authorization: serviceToken(muster.ready.dps.connectionString), ...headers },
-    ...(body === undefined ? {} : { body }),
-  })
 
 type Certificate = Awaited<ReturnType<typeof issueDeviceCertificate>>
 
@@ -136,23 +110,16 @@ function newDevice(round: number, lane: number, n: number, certificates: readonl
 async function register(muster: MusterProcess, device: Device): Promise<boolean> {
   const { id, cert, key } = device
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-  const path = `/${muster.ready.idScope}/registrations/${id}`
   const identity =
     cert === undefined || key === undefined
       ? {
-          headers: {
-            authorization: sas(
-              `${muster.ready.idScope}/registrations/${id}`,
-              derivedKey(GROUP_KEY, id),
-              'registration',
-            ),
-          },
+          headers: { authorization: dpsToken(muster, id, derivedKey(GROUP_KEY, id)) },
         }
       : { cert, key }
   try {
-    const asked = await ask(target(muster, 'https'), {
+    const asked = await ask(target(muster), {
       method: 'PUT',
-      path: `${path}/register?${VERSION}`,
+      path: devicePath(muster, id, 'register'),
       body: { registrationId: id },
       agent,
       ...identity,
@@ -160,9 +127,9 @@ async function register(muster: MusterProcess, device: Device): Promise<boolean>
     expect(asked.status, JSON.stringify(asked.body)).toBe(202)
     device.operationId = (asked.body as { operationId: string }).operationId
     for (;;) {
-      const polled = await ask(target(muster, 'https'), {
+      const polled = await ask(target(muster), {
         method: 'GET',
-        path: `${path}/operations/${device.operationId}?${VERSION}`,
+        path: devicePath(muster, id, `operations/${device.operationId}`),
         agent,
         ...identity,
       })
@@ -181,13 +148,6 @@ async function register(muster: MusterProcess, device: Device): Promise<boolean>
     agent.destroy()
   }
 }
-
-/** The network's word that the service is gone; anything else is a finding. */
-const isBroken = (error: unknown): boolean =>
-  error instanceof Error &&
-  /ECONNRESET|ECONNREFUSED|EPIPE|socket hang up|cut off|connection ended|Closed before|disconnected before secure/i.test(
-    `${(error as NodeJS.ErrnoException).code} ${error.message}`,
-  )
 
 async function send(muster: MusterProcess, device: Device, round: number, lane: number): Promise<void> {
   const hubHost = muster.ready.hubs[0]!.hostName
@@ -239,7 +199,7 @@ async function checkRound(muster: MusterProcess, round: number): Promise<void> {
 async function settled(muster: MusterProcess, id: string): Promise<string> {
   const deadline = performance.now() + 15_000
   for (;;) {
-    const answer = await service(muster, 'GET', `/registrations/${id}`)
+    const answer = await dpsService(muster, 'GET', `/registrations/${id}`)
     const status = (answer.body as { status?: string }).status ?? `HTTP ${answer.status}`
     if ((status !== 'assigning' && status !== 'unassigned') || performance.now() > deadline) return status
     await new Promise((resolve) => setTimeout(resolve, 50))
@@ -271,7 +231,7 @@ async function finish(muster: MusterProcess): Promise<void> {
     let continuation: string | undefined
     do {
       const headers = continuation === undefined ? {} : { 'x-ms-continuation': continuation }
-      const page = await service(muster, 'POST', `/registrations/${group}/query`, { query: '*' }, headers)
+      const page = await dpsService(muster, 'POST', `/registrations/${group}/query`, { query: '*' }, headers)
       for (const record of page.body as { registrationId: string; status: string; deviceId: string }[]) {
         expect(known.has(record.registrationId)).toBe(true)
         states.set(record.status, (states.get(record.status) ?? 0) + 1)
@@ -283,11 +243,8 @@ async function finish(muster: MusterProcess): Promise<void> {
   }
   expect(Object.fromEntries(states)).toEqual({ assigned: known.size })
   expect(records).toBe(known.size)
-  const statistics = await ask(target(muster, 'https'), {
-    method: 'GET',
-    path: '/statistics/devices?api-version=2021-04-12',
-    headers: { authorization: serviceToken(muster.ready.hubs[0]!.connectionString) },
-  })
+  const { connectionString } = muster.ready.hubs[0]!
+  const statistics = await hubService(target(muster), connectionString, 'GET', '/statistics/devices')
   expect(statistics.body).toMatchObject({ totalDeviceCount: known.size, enabledDeviceCount: known.size })
   console.info(
     `${known.size} devices assigned, ${acknowledged.length} messages acknowledged, ${inLog.size} in the log, none missing`,

@@ -11,7 +11,7 @@ import {
   type ProvisioningService,
 } from '../../src/control/control.ts'
 import { readCertificates } from '../../src/crypto/certificates.ts'
-import type { DeviceData, HubDevice, LinkedHub } from '../../src/provisioning/linked-hub.ts'
+import type { Belongings, DeviceData, HubDevice, LinkedHub } from '../../src/provisioning/linked-hub.ts'
 import {
   type Claim,
   createProvisioning,
@@ -120,14 +120,20 @@ export class FakeHub implements LinkedHub {
   async provision(device: HubDevice, mode: 'keep' | 'reset'): Promise<'created' | 'refreshed'> {
     await this.#step(`provision ${device.deviceId} ${mode}`)
     const there = this.devices.get(device.deviceId)
-    const data = there === undefined || mode === 'reset' ? device.twin : there.data
-    this.devices.set(device.deviceId, { device, data })
+    if (there === undefined || mode === 'reset') this.devices.set(device.deviceId, { device, data: device.twin })
+    else {
+      const iotEdge = device.iotEdge || there.device.iotEdge
+      this.devices.set(device.deviceId, { device: { ...there.device, ...device, iotEdge }, data: there.data })
+    }
     return there === undefined ? 'created' : 'refreshed'
   }
 
-  async read(deviceId: string): Promise<DeviceData | undefined> {
+  async read(deviceId: string): Promise<Belongings | undefined> {
     await this.#step(`read ${deviceId}`)
-    return this.devices.get(deviceId)?.data
+    const there = this.devices.get(deviceId)
+    if (there === undefined) return undefined
+    const { iotEdge, status = 'enabled' } = there.device
+    return { twin: there.data, iotEdge, status }
   }
 
   /** Other names it answers to. */

@@ -35,6 +35,8 @@ export function ask(target: Target, asking: Asking): Promise<Answer> {
     const sent = request(
       {
         host: target.host,
+        // The certificate is checked against the address that is dialled, not against whatever Host says.
+        servername: '',
         port: target.port,
         ca: target.ca,
         method,

@@ -1,5 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { stopClean } from '../support/clean-stop.ts'
+import {
+  type Daemon,
+  edge11 as edge11Of,
+  identityd as identitydOf,
+  module,
+  modules,
+  type Sending,
+  sendAs,
+} from '../support/edge-daemon.ts'
 import { clientCertificates } from '../support/enrollments.ts'
 import { hubOf } from '../support/hub.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
@@ -42,63 +51,10 @@ async function edgeDevice(deviceId: string, more: object = {}): Promise<Keys> {
   return (device['authentication'] as { symmetricKey: Keys }).symmetricKey
 }
 
-/** A daemon: how it proves who it is. */
-type Daemon = { readonly token: () => string } | { readonly certificate: NonNullable<RawTarget['credential']> }
-
-/** identityd: the whole resource in lower case, slashes as they are, 30 seconds, no skn. */
-const identityd = (deviceId: string, key: string): Daemon => ({
-  token: () => sasToken({ sr: `${hostName}/devices/${deviceId}`.toLowerCase(), key, se: unixNow() + 30 }),
-})
-/** The daemon of 1.1: the same, its slashes encoded, an hour. */
-const edge11 = (deviceId: string, key: string): Daemon => ({
-  token: () =>
-    sasToken({
-      sr: `${hostName}/devices/${deviceId}`.toLowerCase().replaceAll('/', '%2F').replaceAll('=', '%3D'),
-      key,
-      se: unixNow() + 3600,
-    }),
-})
-
-interface Sending {
-  readonly body?: object
-  readonly ifMatch?: string
-}
-
-function send(daemon: Daemon, method: string, path: string, { body, ifMatch }: Sending = {}): Promise<RawAnswer> {
-  const { address, ports } = muster.addresses
-  const text = body === undefined ? '' : JSON.stringify(body)
-  const head = [
-    `${method} ${path}?${VERSION} HTTP/1.1`,
-    `host: ${hostName}`,
-    ...('token' in daemon ? [`authorization: ${daemon.token()}`] : []),
-    ...(ifMatch === undefined ? [] : [`if-match: ${ifMatch}`]),
-    ...(body === undefined ? [] : ['content-type: application/json', 'content-length: {length}']),
-  ]
-  const credential = 'certificate' in daemon ? daemon.certificate : undefined
-  return exchangeRaw({ address, port: ports.https, ca: muster.ca, credential }, requestText(head.join('\n'), text))
-}
-
-type Module = Record<string, unknown> & { readonly generationId: string }
-
-/** What identityd makes of an answer: JSON with the right type, or an error with a Message. */
-function module(answer: RawAnswer): Module {
-  expect(answer.statusLine, answer.body).toBe('HTTP/1.1 200 OK')
-  expect(answer.header('content-type')).toContain('application/json')
-  const found = answer.json() as Module
-  expect(found).toMatchObject({
-    moduleId: expect.any(String),
-    deviceId: expect.any(String),
-    generationId: expect.any(String),
-  })
-  return found
-}
-
-function modules(answer: RawAnswer): Module[] {
-  expect(answer.statusLine, answer.body).toBe('HTTP/1.1 200 OK')
-  const found = answer.json() as Module[]
-  for (const each of found) expect(['none', 'sas', 'x509']).toContain((each['authentication'] as { type: string }).type)
-  return found
-}
+const identityd = (deviceId: string, key: string): Daemon => identitydOf(hostName, deviceId, key)
+const edge11 = (deviceId: string, key: string): Daemon => edge11Of(hostName, deviceId, key)
+const send = (daemon: Daemon, method: string, path: string, sending?: Sending): Promise<RawAnswer> =>
+  sendAs(muster, daemon, method, path, sending)
 
 function expectRefused(answer: RawAnswer, status: number, name: string): void {
   expect(answer.status, answer.body).toBe(status)

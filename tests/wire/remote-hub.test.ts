@@ -5,23 +5,19 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestClock } from '../../src/base/clock.ts'
 import { limits } from '../../src/base/limits.ts'
 import { stopClean } from '../support/clean-stop.ts'
-import { managed } from '../support/control-plane.ts'
 import { newKey, symmetricKeys } from '../support/enrollments.ts'
-import { hubOf } from '../support/hub.ts'
+import { deviceIn, firstHub, isIn, linkHubs as link, linkName, type TestHub, twinIn } from '../support/linked-hubs.ts'
 import { startMuster, type TestMuster } from '../support/muster.ts'
-import { type Rest, restOf, signedRest } from '../support/rest.ts'
+import { register as registerIn, registeringDevice } from '../support/registering.ts'
 import { type Enrolling, enrolling, succeeded } from '../support/service-client.ts'
-import { sasToken, unixNow } from '../support/tokens.ts'
 
 // One Muster provisions, another one is a hub somewhere else that is linked to it; webhooks choose between them.
-
-const VERSION = 'api-version=2021-06-01'
 
 let dps: TestMuster
 let elsewhere: TestMuster
 let service: Enrolling
-let local: { readonly hostName: string; readonly rest: Rest }
-let remote: { readonly hostName: string; readonly rest: Rest; readonly connectionString: string }
+let local: TestHub
+let remote: TestHub
 
 beforeAll(async () => {
   // Another address: names are stored without our port, so two Musters under one name could not tell themselves apart.
@@ -30,9 +26,8 @@ beforeAll(async () => {
     config: { outbound: { allow: ['127.0.0.2', 'localhost'], caFile: join(elsewhere.folder, 'data', 'ca.pem') } },
   })
   service = enrolling(dps)
-  local = { hostName: hubOf(dps).hostName, rest: restOf(dps, hubOf(dps).connectionString) }
-  const { hostName, connectionString } = hubOf(elsewhere)
-  remote = { hostName, connectionString, rest: restOf(elsewhere, connectionString) }
+  local = firstHub(dps)
+  remote = firstHub(elsewhere)
   await link(dps, remote.connectionString)
 })
 afterAll(async () => {
@@ -40,49 +35,7 @@ afterAll(async () => {
   await stopClean(elsewhere)
 })
 
-/** Our own hub is linked by its name without our port. */
-const linkName = ({ hostName }: { hostName: string }): string => hostName.replace(/:\d+$/, '')
-
-/** Links these hubs beside the local one, in place of all others. */
-async function link(muster: TestMuster, ...connectionStrings: readonly string[]): Promise<void> {
-  const path = `/provisioningServices/${muster.addresses.dps.name}`
-  const resource = (await managed(muster, 'GET', path)) as { etag: string; properties: { iotHubs: { name: string }[] } }
-  const own = resource.properties.iotHubs.filter(({ name }) => name === linkName(hubOf(muster)))
-  const iotHubs = [...own, ...connectionStrings.map((connectionString) => ({ connectionString }))]
-  await managed(muster, 'PUT', path, {
-    headers: { 'If-Match': resource.etag },
-    body: { ...resource, properties: { ...resource.properties, iotHubs } },
-  })
-}
-
-type State = Readonly<Record<string, unknown>>
-
-async function register(
-  muster: TestMuster,
-  registrationId: string,
-  key: string,
-  body: object = {},
-  pause = async (): Promise<void> => {},
-): Promise<State> {
-  const scope = muster.addresses.idScope
-  const sr = `${scope}/registrations/${registrationId}`
-  const device = signedRest(muster, 'dps.example.net', () => sasToken({ sr, key, se: unixNow() + 60 }))
-  const { operationId } = succeeded(
-    await device('PUT', `/${scope}/registrations/${registrationId}/register?${VERSION}`, { body }),
-  )
-  for (;;) {
-    const path = `/${scope}/registrations/${registrationId}/operations/${operationId}?${VERSION}`
-    const polled = await device('GET', path)
-    if (polled.status !== 202) return succeeded(polled)['registrationState'] as State
-    await pause()
-  }
-}
-
-const deviceIn = async ({ rest }: { rest: Rest }, id: string) =>
-  succeeded(await rest('GET', `/devices/${id}?${VERSION}`))
-const isIn = async ({ rest }: { rest: Rest }, id: string) =>
-  (await rest('GET', `/devices/${id}?${VERSION}`)).status === 200
-const twinIn = async ({ rest }: { rest: Rest }, id: string) => succeeded(await rest('GET', `/twins/${id}?${VERSION}`))
+const register = (registrationId: string, key: string, body?: object) => registerIn(dps, registrationId, key, body)
 
 const twin = (site: string): object => ({ initialTwin: { tags: { site }, properties: { desired: { site } } } })
 const enroll = (id: string, key: string, more: object) =>
@@ -92,7 +45,7 @@ describe('a hub somewhere else', () => {
   test('gets the device with its first twin, and later its new keys', async () => {
     const key = newKey()
     await enroll('far', key, { iotHubs: [remote.hostName], ...twin('old') })
-    expect(await register(dps, 'far', key)).toMatchObject({ status: 'assigned', assignedHub: remote.hostName })
+    expect(await register('far', key)).toMatchObject({ status: 'assigned', assignedHub: remote.hostName })
     expect(await deviceIn(remote, 'far')).toMatchObject({
       status: 'enabled',
       authentication: { type: 'sas', symmetricKey: { primaryKey: key } },
@@ -100,7 +53,7 @@ describe('a hub somewhere else', () => {
     expect(await isIn(local, 'far')).toBe(false)
     const renewed = newKey()
     await enroll('far', renewed, { iotHubs: [remote.hostName], ...twin('new') })
-    expect(await register(dps, 'far', renewed)).toMatchObject({ substatus: 'reprovisionedToInitialAssignment' })
+    expect(await register('far', renewed)).toMatchObject({ substatus: 'reprovisionedToInitialAssignment' })
     expect(await deviceIn(remote, 'far')).toMatchObject({ authentication: { symmetricKey: { primaryKey: renewed } } })
     expect(await twinIn(remote, 'far')).toMatchObject({
       tags: { site: 'old' },
@@ -115,13 +68,13 @@ describe('a hub somewhere else', () => {
     const key = newKey()
     const reprovisionPolicy = { updateHubAssignment: true, migrateDeviceData }
     await enroll(name, key, { reprovisionPolicy, iotHubs: [local.hostName], ...twin('old') })
-    await register(dps, name, key)
+    await register(name, key)
     for (const [to, from] of [
       [remote, local],
       [local, remote],
     ] as const) {
       await enroll(name, key, { reprovisionPolicy, iotHubs: [to.hostName], ...twin('new') })
-      expect(await register(dps, name, key)).toMatchObject({ substatus, assignedHub: to.hostName })
+      expect(await register(name, key)).toMatchObject({ substatus, assignedHub: to.hostName })
       expect(await twinIn(to, name)).toMatchObject({ tags: { site }, properties: { desired: { site } } })
       expect(await isIn(from, name)).toBe(false)
     }
@@ -132,11 +85,11 @@ describe('a hub somewhere else', () => {
     await link(dps, `HostName=${remote.hostName};SharedAccessKeyName=iothubowner;SharedAccessKey=${wrong}`)
     const key = newKey()
     await enroll('locked', key, { iotHubs: [remote.hostName] })
-    const state = await register(dps, 'locked', key)
+    const state = await register('locked', key)
     expect(state).toMatchObject({ status: 'failed', errorCode: 400209 })
-    expect(state['errorMessage']).toContain('RegistryWrite and ServiceConnect')
+    expect(state.errorMessage).toContain('RegistryWrite and ServiceConnect')
     await link(dps, remote.connectionString)
-    expect(await register(dps, 'locked', key)).toMatchObject({ status: 'assigned' })
+    expect(await register('locked', key)).toMatchObject({ status: 'assigned' })
     expect(dps.logged.join('')).not.toContain(wrong)
   })
 
@@ -144,7 +97,7 @@ describe('a hub somewhere else', () => {
     const key = newKey()
     await enroll('unlinked', key, { iotHubs: [remote.hostName] })
     await link(dps)
-    expect(await register(dps, 'unlinked', key)).toMatchObject({ status: 'failed', errorCode: 400208 })
+    expect(await register('unlinked', key)).toMatchObject({ status: 'failed', errorCode: 400208 })
     await link(dps, remote.connectionString)
   })
 
@@ -153,7 +106,7 @@ describe('a hub somewhere else', () => {
     await link(dps, remote.connectionString, `HostName=${hostName};SharedAccessKeyName=x;SharedAccessKey=${newKey(32)}`)
     const key = newKey()
     await enroll('inside', key, { iotHubs: [hostName] })
-    expect(await register(dps, 'inside', key)).toMatchObject({ status: 'failed', errorCode: 400209 })
+    expect(await register('inside', key)).toMatchObject({ status: 'failed', errorCode: 400209 })
     await link(dps, remote.connectionString)
   })
 })
@@ -186,12 +139,13 @@ describe('a hub that does not answer', () => {
     const key = newKey()
     const document = { ...symmetricKeys(key, newKey()), allocationPolicy: 'static', iotHubs: [hostName] }
     await enrolling(slow).enroll(name, document)
-    const state = await register(slow, name, key, {}, async () => {
+    const pause = async (): Promise<void> => {
       await new Promise((resolve) => setImmediate(resolve))
       clock.advance(limits.assignmentRetryMs)
-    })
+    }
+    const state = await registeringDevice(slow, { registrationId: name, key, pause }).register()
     expect(state).toMatchObject({ status: 'failed', errorCode: 503001 })
-    expect(state['errorMessage']).toMatch(message)
+    expect(state.errorMessage).toMatch(message)
   })
 })
 
@@ -225,7 +179,7 @@ describe('a webhook', () => {
     await enroll('asked', key, { ...custom(), ...twin('enrollment') })
     const initialTwin = { tags: { site: 'webhook' }, properties: { desired: { level: 5 } } }
     answer = { status: 200, body: JSON.stringify({ iotHubHostName: remote.hostName, initialTwin, payload: { hi: 1 } }) }
-    expect(await register(dps, 'asked', key, { registrationId: 'asked', payload: { model: 'x' } })).toMatchObject({
+    expect(await register('asked', key, { registrationId: 'asked', payload: { model: 'x' } })).toMatchObject({
       status: 'assigned',
       assignedHub: remote.hostName,
       payload: { hi: 1 },
@@ -259,9 +213,9 @@ describe('a webhook', () => {
     const [key, id] = [newKey(), `fails-${what.replaceAll(' ', '-')}`]
     await enroll(id, key, custom())
     const before = asked.length
-    const state = await register(dps, id, key)
+    const state = await register(id, key)
     expect(state).toMatchObject({ status: 'failed', errorCode })
-    expect(state['errorMessage']).toMatch(message)
+    expect(state.errorMessage).toMatch(message)
     expect(asked.length - before).toBe(1)
   })
 
@@ -272,9 +226,9 @@ describe('a webhook', () => {
   ])('%s fails the registration', async (what, webhookUrl) => {
     const [key, id] = [newKey(), `no-${what.replaceAll(' ', '-')}`]
     await enroll(id, key, custom(webhookUrl()))
-    const state = await register(dps, id, key)
+    const state = await register(id, key)
     expect(state).toMatchObject({ status: 'failed', errorCode: 400207 })
-    expect(state['errorMessage']).not.toContain('very-secret')
+    expect(state.errorMessage).not.toContain('very-secret')
   })
 
   test('leaves traces in the log, and never its key', () => {
