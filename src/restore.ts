@@ -54,12 +54,15 @@ export async function restoreFolder(
     unlock()
   } catch (error) {
     unlock()
-    for (const name of readdirSync(dataFolder)) rmSync(join(dataFolder, name), { recursive: true, force: true })
+    for (const name of contentsOf(dataFolder)) rmSync(join(dataFolder, name), { recursive: true, force: true })
     if (made) rmSync(dataFolder, { recursive: true, force: true })
     throw error
   }
   return manifest
 }
+
+/** A file system's own folder does not count. */
+const contentsOf = (folder: string): string[] => readdirSync(folder).filter((name) => name !== 'lost+found')
 
 /** True: it was made. */
 function requireEmpty(folder: string): boolean {
@@ -67,7 +70,7 @@ function requireEmpty(folder: string): boolean {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
     return true
   }
-  const [found] = readdirSync(folder).filter((name) => name !== 'lost+found')
+  const [found] = contentsOf(folder)
   if (found !== undefined)
     throw new ConfigError(
       `The data folder ${folder} is not empty (${found}). Restore into an empty one, or move what is there out of the way.`,

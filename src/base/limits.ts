@@ -266,7 +266,7 @@ export const limits = {
   /** Ended threads whose counts are kept one by one; those of older ones are kept as their sum. */
   metricSources: 256,
   /** How often the writers are asked whether they can write, and how long they may take to answer. */
-  healthCheckMs: 2_000,
+  healthCheckMs: 5_000,
   healthAnswerMs: 5_000,
   /** Characters of a path that a caller names. */
   pathLength: 4_096,

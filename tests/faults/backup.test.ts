@@ -6,7 +6,8 @@ import { afterAll, expect, test } from 'vitest'
 import { run } from '../../src/cli/program.ts'
 import { readEvents } from '../support/events.ts'
 import { type MusterProcess, startProcess } from '../support/process.ts'
-import { type Answer, ask, connectDevice, derivedKey, sas, serviceToken } from '../support/raw-client.ts'
+import { type Answer, ask, connectDevice, derivedKey, sas } from '../support/raw-client.ts'
+import { devicePath, dpsService, dpsToken, hubService, target } from './clients.ts'
 
 // A backup while devices register and send at full speed: what was acknowledged before it began is in it, what is in it is
 // consistent, and the service hardly notices. MUSTER_BACKUP_MB: how much telemetry there is before.
@@ -19,33 +20,16 @@ const GROUP_KEY = Buffer.alloc(64, 9).toString('base64')
 const folder = mkdtempSync(join(tmpdir(), 'muster-backup-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-const target = (muster: MusterProcess, port: 'https' | 'mqtts') => ({
-  host: muster.ready.address,
-  port: muster.ready.ports[port],
-  ca: muster.ca,
-})
-
-const service = (muster: MusterProcess, of: 'dps' | 'hub', method: string, path: string, body?: object, headers = {}) =>
-  ask(target(muster, 'https'), {
-    method,
-    path: `${path}?api-version=${of === 'dps' ? '2021-10-01' : '2021-04-12'}`,
-    headers: {
-      authorization: serviceToken(
-        of === 'dps' ? muster.ready.dps.connectionString : muster.ready.hubs[0]!.connectionString,
-      ),
-      ...headers,
-    },
-    ...(body && { body }),
-  })
+const hub = (muster: MusterProcess, path: string): Promise<Answer> =>
+  hubService(target(muster), muster.ready.hubs[0]!.connectionString, 'GET', path)
 
 /** Registers and polls to the end; answers with the milliseconds of both requests' waits. */
 async function register(muster: MusterProcess, id: string, agent: Agent): Promise<number> {
-  const path = `/${muster.ready.idScope}/registrations/${id}`
-  const authorization = sas(path.slice(1), derivedKey(GROUP_KEY, id), 'registration')
+  const authorization = dpsToken(muster, id, derivedKey(GROUP_KEY, id))
   const send = (method: string, rest: string, body?: object): Promise<Answer> =>
-    ask(target(muster, 'https'), {
+    ask(target(muster), {
       method,
-      path: `${path}/${rest}?api-version=2021-06-01`,
+      path: devicePath(muster, id, rest),
       headers: { authorization },
       agent,
       ...(body && { body }),
@@ -130,7 +114,7 @@ test(`a backup of ${MEGABYTES} MB under load restores to all that was acknowledg
   const data = join(folder, 'data')
   const muster = await startProcess(data)
   const symmetricKey = { primaryKey: GROUP_KEY, secondaryKey: GROUP_KEY }
-  await service(muster, 'dps', 'PUT', `/enrollmentGroups/${GROUP}`, {
+  await dpsService(muster, 'PUT', `/enrollmentGroups/${GROUP}`, {
     enrollmentGroupId: GROUP,
     attestation: { type: 'symmetricKey', symmetricKey },
   })
@@ -191,8 +175,8 @@ async function check(
   const known = new Set(records.map(({ registrationId }) => registrationId))
   expect(load.assigned.slice(0, before.assigned).filter((id) => !known.has(id))).toEqual([])
   for (const { deviceId } of records)
-    expect([deviceId, (await service(muster, 'hub', 'GET', `/devices/${deviceId}`)).status]).toEqual([deviceId, 200])
-  const statistics = await service(muster, 'hub', 'GET', '/statistics/devices')
+    expect([deviceId, (await hub(muster, `/devices/${deviceId}`)).status]).toEqual([deviceId, 200])
+  const statistics = await hub(muster, '/statistics/devices')
   expect(statistics.body).toMatchObject({ totalDeviceCount: records.length })
 
   const device = await connected(muster, 'sender-0')
@@ -218,7 +202,7 @@ async function recordsOf(muster: MusterProcess): Promise<readonly RegistrationRe
   let continuation: string | undefined
   do {
     const headers = continuation === undefined ? {} : { 'x-ms-continuation': continuation }
-    const page = await service(muster, 'dps', 'POST', `/registrations/${GROUP}/query`, { query: '*' }, headers)
+    const page = await dpsService(muster, 'POST', `/registrations/${GROUP}/query`, { query: '*' }, headers)
     records.push(...(page.body as RegistrationRecord[]))
     continuation = page.headers['x-ms-continuation'] as string | undefined
   } while (continuation !== undefined)

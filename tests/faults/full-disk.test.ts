@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { readEvents } from '../support/events.ts'
 import { type MusterProcess, startProcess } from '../support/process.ts'
-import { type Answer, ask, connectDevice, derivedKey, sas, serviceToken } from '../support/raw-client.ts'
+import { type Answer, ask, connectDevice, derivedKey, sas } from '../support/raw-client.ts'
+import { devicePath, dpsService, dpsToken, hubService, target } from './clients.ts'
 
 // The disk of the data folder fills up under a running service, as somebody else's files make it do: clear errors, nothing
 // acknowledged is lost, and it goes on by itself when there is room again.
@@ -41,31 +42,16 @@ function fillDisk(): void {
   closeSync(handle)
 }
 
-const target = (muster: MusterProcess, port: 'https' | 'mqtts') => ({
-  host: muster.ready.address,
-  port: muster.ready.ports[port],
-  ca: muster.ca,
-})
-
-function register(muster: MusterProcess, id: string): Promise<Answer> {
-  const path = `${muster.ready.idScope}/registrations/${id}`
-  const authorization = sas(path, derivedKey(GROUP_KEY, id), 'registration')
-  return ask(target(muster, 'https'), {
+const register = (muster: MusterProcess, id: string): Promise<Answer> =>
+  ask(target(muster), {
     method: 'PUT',
-    path: `/${path}/register?api-version=2021-06-01`,
-    headers: { authorization },
+    path: devicePath(muster, id, 'register'),
+    headers: { authorization: dpsToken(muster, id, derivedKey(GROUP_KEY, id)) },
     body: { registrationId: id },
   })
-}
 
-const recordOf = async (muster: MusterProcess, id: string): Promise<unknown> => {
-  const answer = await ask(target(muster, 'https'), {
-    method: 'GET',
-    path: `/registrations/${id}?api-version=2021-10-01`,
-    headers: { authorization: serviceToken(muster.ready.dps.connectionString) },
-  })
-  return (answer.body as { status?: string }).status
-}
+const recordOf = async (muster: MusterProcess, id: string): Promise<unknown> =>
+  ((await dpsService(muster, 'GET', `/registrations/${id}`)).body as { status?: string }).status
 
 const connected = (muster: MusterProcess, deviceId: string) => {
   const hubHost = muster.ready.hubs[0]!.hostName
@@ -73,7 +59,7 @@ const connected = (muster: MusterProcess, deviceId: string) => {
   return connectDevice(target(muster, 'mqtts'), { hubHost, deviceId, password })
 }
 
-const manage = (muster: MusterProcess, path: string, init: RequestInit = {}) =>
+const management = (muster: MusterProcess, path: string, init: RequestInit = {}) =>
   fetch(`${muster.ready.management.url}${path}`, { ...init, headers: { authorization: `Bearer ${muster.token}` } })
 
 async function eventually(condition: () => Promise<boolean>, what: string): Promise<void> {
@@ -84,7 +70,7 @@ async function eventually(condition: () => Promise<boolean>, what: string): Prom
 }
 
 const isReady = async (muster: MusterProcess): Promise<boolean> =>
-  (await manage(muster, '/health/ready')).status === 200
+  (await management(muster, '/health/ready')).status === 200
 
 test.runIf(mounted)(
   'a full disk: 503 with Retry-After, not ready, nothing lost, and it goes on by itself',
@@ -92,11 +78,9 @@ test.runIf(mounted)(
     const data = join(disk, 'data')
     let muster = await startProcess(data)
     const symmetricKey = { primaryKey: GROUP_KEY, secondaryKey: GROUP_KEY }
-    await ask(target(muster, 'https'), {
-      method: 'PUT',
-      path: '/enrollmentGroups/keys?api-version=2021-10-01',
-      headers: { authorization: serviceToken(muster.ready.dps.connectionString) },
-      body: { enrollmentGroupId: 'keys', attestation: { type: 'symmetricKey', symmetricKey } },
+    await dpsService(muster, 'PUT', '/enrollmentGroups/keys', {
+      enrollmentGroupId: 'keys',
+      attestation: { type: 'symmetricKey', symmetricKey },
     })
     const admitted: string[] = []
     for (let n = 0; n < 10; n++) {
@@ -126,8 +110,8 @@ test.runIf(mounted)(
       expect.objectContaining({ errorCode: 503001, message: expect.stringContaining('Try again later') }),
     ])
     await eventually(async () => !(await isReady(muster)), 'it says that it is not ready')
-    expect(await (await manage(muster, '/health/ready')).text()).toBe('not ready')
-    const status = (await (await manage(muster, '/muster/status')).json()) as { missing: string[] }
+    expect(await (await management(muster, '/health/ready')).text()).toBe('not ready')
+    const status = (await (await management(muster, '/muster/status')).json()) as { missing: string[] }
     expect(status.missing.join()).toMatch(/the documents store cannot be written: .*full/)
     const complaint = muster
       .output()
@@ -135,7 +119,7 @@ test.runIf(mounted)(
       .find((line) => line.includes('"not ready'))
     expect(complaint).toContain(data)
     expect(complaint).toContain('make room')
-    const metrics = await (await manage(muster, '/metrics')).text()
+    const metrics = await (await management(muster, '/metrics')).text()
     expect(metrics).toMatch(/^muster_ready 0$/m)
     expect(metrics).toMatch(/^muster_store_transactions_total\{store="documents",result="failed"\} [1-9]/m)
     // Reading goes on.
@@ -143,8 +127,8 @@ test.runIf(mounted)(
 
     // A backup onto the same disk is refused, and takes nothing of what is left.
     const to = join(disk, 'backup')
-    await manage(muster, '/muster/backup', { method: 'POST', body: JSON.stringify({ to }) })
-    const backup = (await (await manage(muster, '/muster/backup?wait=true')).json()) as object
+    await management(muster, '/muster/backup', { method: 'POST', body: JSON.stringify({ to }) })
+    const backup = (await (await management(muster, '/muster/backup?wait=true')).json()) as object
     expect(backup).toMatchObject({
       state: 'failed',
       error: expect.stringMatching(/needs \d+ bytes, and .* has \d+ left/),
@@ -179,11 +163,9 @@ test.runIf(mounted)('a backup that fills its disk fails with a clear word and le
   const muster = await startProcess(join(folder, 'data'))
   const device = 'filler'
   const symmetricKey = { primaryKey: GROUP_KEY, secondaryKey: GROUP_KEY }
-  await ask(target(muster, 'https'), {
-    method: 'PUT',
-    path: `/devices/${device}?api-version=2021-04-12`,
-    headers: { authorization: serviceToken(muster.ready.hubs[0]!.connectionString) },
-    body: { deviceId: device, authentication: { type: 'sas', symmetricKey } },
+  await hubService(target(muster), muster.ready.hubs[0]!.connectionString, 'PUT', `/devices/${device}`, {
+    deviceId: device,
+    authentication: { type: 'sas', symmetricKey },
   })
   const hubHost = muster.ready.hubs[0]!.hostName
   const sender = await connectDevice(target(muster, 'mqtts'), {
@@ -194,11 +176,11 @@ test.runIf(mounted)('a backup that fills its disk fails with a clear word and le
   for (let n = 0; n < 200; n++) await sender.publish(`devices/${device}/messages/events/`, 'x'.repeat(100_000))
   // 20 MB of 24: it fits when the backup begins, and somebody else takes the rest meanwhile.
   const to = join(disk, 'backup')
-  const start = await manage(muster, '/muster/backup', { method: 'POST', body: JSON.stringify({ to }) })
+  const start = await management(muster, '/muster/backup', { method: 'POST', body: JSON.stringify({ to }) })
   expect(start.status).toBe(202)
   fillDisk()
   let state: { state: string; error?: string }
-  do state = (await (await manage(muster, '/muster/backup?wait=true')).json()) as typeof state
+  do state = (await (await management(muster, '/muster/backup?wait=true')).json()) as typeof state
   while (state.state === 'running')
   expect(state).toMatchObject({ state: 'failed', error: expect.stringMatching(/full|no space/i) })
   expect([existsSync(to), existsSync(`${to}.partial`)]).toEqual([false, false])
