@@ -1,8 +1,11 @@
 import { createServer, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { createBackups } from './backups.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { limits } from './base/limits.ts'
 import { type Log, silentLog } from './base/log.ts'
+import { createMetrics, type Family, type Metrics } from './base/metrics.ts'
+import { processMetrics, threadMetrics } from './base/process-metrics.ts'
 import { type Random, systemRandom } from './base/random.ts'
 import type { Bus } from './bus/bus.ts'
 import { createInProcessBus } from './bus/in-process.ts'
@@ -11,8 +14,11 @@ import { openDataFolder } from './data-folder.ts'
 import { management } from './endpoints/http/management.ts'
 import { managementAttempts } from './endpoints/http/management-attempts.ts'
 import { managementEvents } from './endpoints/http/management-events.ts'
-import { createHttpEndpoint, type HttpEndpoint } from './endpoints/http/server.ts'
+import { managementOperations, type Operations } from './endpoints/http/management-operations.ts'
+import { createHttpEndpoint } from './endpoints/http/server.ts'
+import { createHealth, freeBytes, type Health } from './health.ts'
 import type { Addresses, DevicePorts } from './instances.ts'
+import { answerMetrics, createMetricsCollector } from './metrics-collector.ts'
 import { deviceEndpoints, type RoomNeeds, type Rooms, wireRooms } from './rooms.ts'
 import { prepareSeeded, readConfiguredSeed } from './seeding.ts'
 import { openStores, type Stores } from './stores.ts'
@@ -33,6 +39,8 @@ export interface World {
 export interface NodeNeeds extends World, Stores {
   readonly bus: Bus
   readonly config: Config
+  /** Of this thread. */
+  readonly metrics: Metrics
 }
 
 /** A node that serves devices and services. */
@@ -68,6 +76,7 @@ export async function openNode(needs: RoomNeeds, httpsPort: () => number): Promi
   const rooms = wireRooms(needs, httpsPort)
   const { http, mqtt } = await deviceEndpoints(needs, rooms)
   await rooms.hub.start()
+  const silence = answerMetrics(needs.bus, needs.metrics, needs.random.uuid())
   // SDKs that can be told a port know one only: off the standard port it speaks both protocols.
   const serveBoth = (socket: TLSSocket, peer: Peer): void =>
     byFirstByte(socket, (first) => (first === MQTT_CONNECT ? mqtt.serve(socket, peer) : http.serve(socket)))
@@ -77,6 +86,7 @@ export async function openNode(needs: RoomNeeds, httpsPort: () => number): Promi
     serveMqtts: mqtt.serve,
     start: rooms.provisioning.registrations.start,
     close: async () => {
+      silence()
       await Promise.all([http.close(), mqtt.close()])
     },
     stop: async () => {
@@ -89,7 +99,7 @@ export async function openNode(needs: RoomNeeds, httpsPort: () => number): Promi
 }
 
 export async function startNode(needs: StartNode): Promise<RunningNode> {
-  const { clock, log, tls, reusePort, startedAt, config } = needs
+  const { clock, log, tls, reusePort, startedAt, config, metrics } = needs
   let httpsPort = config.ports.https
   await proveChainVisible()
   const node = await openNode(needs, () => httpsPort)
@@ -100,10 +110,21 @@ export async function startNode(needs: StartNode): Promise<RunningNode> {
   }
   try {
     const common = { clock: needs.deadlines ?? clock, log, tls, reusePort, address: config.address }
-    const https = await listen({ ...common, port: config.ports.https, serve: node.serveHttps })
+    const counted = (listener: 'https' | 'mqtts') => ({ metrics, listener })
+    const https = await listen({
+      ...common,
+      port: config.ports.https,
+      serve: node.serveHttps,
+      counted: counted('https'),
+    })
     listening.push(https)
     httpsPort = https.port
-    const mqtts = await listen({ ...common, port: config.ports.mqtts, serve: node.serveMqtts })
+    const mqtts = await listen({
+      ...common,
+      port: config.ports.mqtts,
+      serve: node.serveMqtts,
+      counted: counted('mqtts'),
+    })
     listening.push(mqtts)
     node.start(startedAt)
     return { ports: { https: https.port, mqtts: mqtts.port }, rooms: node.rooms, stop }
@@ -119,28 +140,84 @@ export interface ManagementNode {
   stop(): Promise<void>
 }
 
+export interface StartManagement extends NodeNeeds {
+  readonly token: string
+  /** The threads that serve devices: as many as there should be, and as many as listen. */
+  readonly threads: () => { readonly expected: number; readonly listening: number }
+  /** What the writers counted, where they have threads of their own. */
+  readonly writerMetrics?: () => Promise<readonly (readonly Family[])[]>
+}
+
 /** The management API: plain HTTP on loopback whatever the other listeners bind, with its own token. */
-export async function startManagement(needs: NodeNeeds & { readonly token: string }): Promise<ManagementNode> {
+export async function startManagement(needs: StartManagement): Promise<ManagementNode> {
   const { config } = needs
   const managementPort = Promise.withResolvers<number>()
   // Serves no device, so no device is told a port here.
   const rooms = wireRooms({ ...needs, managementPort: managementPort.promise }, () => config.ports.https)
-  const http = await openManagement(needs, rooms)
-  const listening = await listenOnLoopback(config.ports.management, http.serve)
+  const inside = await openManagement(needs, rooms)
+  const listening = await listenOnLoopback(config.ports.management, inside.serve)
   managementPort.resolve(listening.port)
+  await inside.start()
   return {
     port: listening.port,
     rooms,
     stop: async () => {
-      await Promise.all([listening.close(), http.close()])
+      await Promise.all([listening.close(), inside.stop()])
     },
   }
 }
 
 /** The management API without its listener. */
-export function openManagement(needs: NodeNeeds & { readonly token: string }, rooms: Rooms): Promise<HttpEndpoint> {
-  const guarded = { ...needs, ...rooms, hosts: ['127.0.0.1', 'localhost', '[::1]'] }
-  return createHttpEndpoint(needs, [management(guarded), managementEvents(guarded), managementAttempts(guarded)])
+export interface ManagementInside {
+  serve(socket: Socket): void
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+export async function openManagement(needs: StartManagement, rooms: Rooms): Promise<ManagementInside> {
+  const { operations, health, stop } = createOperations(needs)
+  const guarded = { ...needs, ...rooms, operations, hosts: ['127.0.0.1', 'localhost', '[::1]'] }
+  const http = await createHttpEndpoint(needs, [
+    management(guarded),
+    managementEvents(guarded),
+    managementAttempts(guarded),
+    managementOperations(guarded),
+  ])
+  return {
+    serve: http.serve,
+    start: health.start,
+    stop: async () => {
+      await stop()
+      await http.close()
+    },
+  }
+}
+
+/** What the operator asks for, put together: health, the metrics of all threads, backups. */
+function createOperations(needs: StartManagement): {
+  readonly operations: Operations
+  stop(): Promise<void>
+  readonly health: Health
+} {
+  const { clock, log, bus, random, config, metrics, threads, writerMetrics } = needs
+  const { dataFolder } = config
+  const health = createHealth({ clock, log, dataFolder, stores: needs, threads })
+  processMetrics(metrics, clock.now())
+  metrics.gauge('muster_ready', 'Whether readiness says yes.', () => (health.missing().length === 0 ? 1 : 0))
+  metrics.gauge('muster_data_folder_free_bytes', 'Room on the file system of the data folder.', () =>
+    freeBytes(dataFolder),
+  )
+  const others = async (): Promise<readonly (readonly Family[])[]> => [
+    metrics.collect(),
+    ...((await writerMetrics?.()) ?? []),
+  ]
+  const collect = createMetricsCollector({ bus, clock, random, workers: threads().expected, others })
+  const backups = createBackups({ dataFolder, clock, log, metrics })
+  const stop = async (): Promise<void> => {
+    health.stop()
+    await backups.stop()
+  }
+  return { operations: { missing: health.missing, metrics: collect, backups }, health, stop }
 }
 
 /** Where the management API listens: plain TCP. */
@@ -189,11 +266,13 @@ export function createApp(config: Config, world: Partial<World> = {}): App {
     const folder = await openDataFolder(config, clock, random, seed)
     closers.push(() => folder.close())
     Object.assign(told, { caFile: folder.caFile, managementToken: folder.managementToken })
-    const stores = await openStores(folder)
+    const metrics = createMetrics()
+    threadMetrics(metrics, 'main')
+    const stores = await openStores(folder, { metrics })
     closers.push(() => Promise.all([stores.store.close(), stores.telemetry.close()]))
     const bus = createInProcessBus()
     closers.push(() => bus.close())
-    const needs = { clock, deadlines, random, log, ...stores, bus, config }
+    const needs = { clock, deadlines, random, log, ...stores, bus, config, metrics }
     const managementPort = Promise.withResolvers<number>()
     const node = await startNode({
       ...needs,
@@ -203,7 +282,13 @@ export function createApp(config: Config, world: Partial<World> = {}): App {
       startedAt: clock.now(),
     })
     closers.push(() => node.stop())
-    const managing = await startManagement({ ...needs, token: folder.managementToken })
+    const managing = await startManagement({
+      ...needs,
+      // Of its own, because this thread's are those of the node, which answers for them.
+      metrics: createMetrics(),
+      threads: () => ({ expected: 1, listening: 1 }),
+      token: folder.managementToken,
+    })
     managementPort.resolve(managing.port)
     closers.push(() => managing.stop())
     return prepareSeeded({ ...needs, rooms: managing.rooms }, { ...node.ports, management: managing.port }, seed)

@@ -15,6 +15,7 @@ import { DatabaseSync } from 'node:sqlite'
 import type { Clock } from './base/clock.ts'
 import { Fields } from './base/json.ts'
 import type { Random } from './base/random.ts'
+import { version } from './base/version.ts'
 import { type Config, ConfigError } from './config.ts'
 import { withoutPort } from './control/hosts.ts'
 import type { Seed } from './seed/seed-document.ts'
@@ -24,6 +25,28 @@ const AUTHORITY_DAYS = 3_650
 const SERVER_DAYS = 397
 /** Server certificates are made again when less than this is left at a start. */
 const RENEW_BEFORE_MS = 60 * 24 * 60 * 60 * 1000
+
+/**
+ * What a Muster must know to open the folder. Raised, with a fixture in `tests/upgrade`, when an older one would misread
+ * what a newer one has written; the layout of the databases has a number of its own (`store/migrations`).
+ */
+export const FOLDER_FORMAT = 1
+
+/** Files of the folder besides the databases; what a backup takes along. */
+export const folderFiles = [
+  'version.json',
+  'management-token',
+  'ca.pem',
+  'ca.key.pem',
+  'server-ec.pem',
+  'server-ec.key.pem',
+  'server-rsa.pem',
+  'server-rsa.key.pem',
+] as const
+export const databaseFiles = ['documents.db', 'telemetry.db'] as const
+
+/** Stands in a folder while a backup is being restored into it. */
+export const RESTORING = 'restore-unfinished'
 
 /** What a data folder holds, opened for one process. */
 export interface DataFolder {
@@ -44,6 +67,8 @@ export async function openDataFolder(config: Config, clock: Clock, random: Rando
   mkdirSync(config.dataFolder, { recursive: true, mode: 0o700 })
   const unlock = lock(at('lock.db'), config.dataFolder)
   try {
+    requireWhole(at(RESTORING), config.dataFolder)
+    requireFormat(at('version.json'), config.dataFolder)
     const managementToken = readOrMake(at('management-token'), () => random.bytes(32).toString('base64url'))
     return {
       documentsFile: at('documents.db'),
@@ -60,6 +85,36 @@ export async function openDataFolder(config: Config, clock: Clock, random: Rando
     unlock()
     throw error
   }
+}
+
+/** Takes a folder that no Muster uses, so that none begins meanwhile. */
+export const lockFolder = (folder: string): (() => void) => lock(join(folder, 'lock.db'), folder)
+
+/** For commands that make no folder of their own. */
+export function requireDataFolder(folder: string): void {
+  if (!existsSync(join(folder, databaseFiles[0])))
+    throw new ConfigError(`Expected the data folder of a Muster in ${folder}, found no ${databaseFiles[0]} there.`)
+}
+
+function requireWhole(marker: string, folder: string): void {
+  if (existsSync(marker))
+    throw new ConfigError(
+      `The data folder ${folder} holds a part of a backup: "muster restore" was interrupted. Empty it and restore again.`,
+    )
+}
+
+/** Refuses a folder that a newer Muster has changed, and notes who used it last. */
+function requireFormat(file: string, folder: string): void {
+  const found = existsSync(file)
+    ? (JSON.parse(readFileSync(file, 'utf8')) as { format?: unknown; version?: unknown })
+    : {}
+  if (Number(found.format ?? FOLDER_FORMAT) > FOLDER_FORMAT)
+    throw new ConfigError(
+      `The data folder ${folder} was used by Muster ${String(found.version)} and has its format ${String(found.format)}; ` +
+        `this is Muster ${version}, which knows format ${FOLDER_FORMAT}. Start the newer version, or restore a backup made before the upgrade.`,
+    )
+  if (found.version !== version || found.format !== FOLDER_FORMAT)
+    writeSecret(file, `${JSON.stringify({ format: FOLDER_FORMAT, version })}\n`)
 }
 
 /** One process per folder. The lock is the operating system's on an open file, so it dies with its holder. */
@@ -88,6 +143,16 @@ export function writeSecret(file: string, content: string): void {
     closeSync(handle)
   }
   renameSync(fresh, file)
+}
+
+/** What was made or renamed in a folder survives power loss only after this. */
+export function syncFolder(folder: string): void {
+  const handle = openSync(folder, 'r')
+  try {
+    fsyncSync(handle)
+  } finally {
+    closeSync(handle)
+  }
 }
 
 function readOrMake(file: string, make: () => string): string {

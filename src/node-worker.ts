@@ -2,6 +2,8 @@ import { type MessagePort, parentPort } from 'node:worker_threads'
 import { startNode } from './app.ts'
 import { systemClock } from './base/clock.ts'
 import { createLog } from './base/log.ts'
+import { createMetrics } from './base/metrics.ts'
+import { threadMetrics } from './base/process-metrics.ts'
 import { systemRandom } from './base/random.ts'
 import { createThreadBus } from './bus/threads.ts'
 import type { Config } from './config.ts'
@@ -37,8 +39,20 @@ async function begin(managementPort: Promise<number>, data: ThreadData): Promise
   const stores = await connectStores(files, { documents, telemetry })
   const bus = createThreadBus(busName)
   const log = createLog(config.logLevel).child({ thread: index })
+  const metrics = createMetrics()
+  threadMetrics(metrics, `worker-${index}`)
   const world = { clock: systemClock, random: systemRandom, log }
-  const node = await startNode({ ...world, ...stores, bus, config, tls, managementPort, reusePort: true, startedAt })
+  const node = await startNode({
+    ...world,
+    ...stores,
+    bus,
+    config,
+    metrics,
+    tls,
+    managementPort,
+    reusePort: true,
+    startedAt,
+  })
   report({ kind: 'listening', ports: node.ports })
   return async () => {
     await node.stop()

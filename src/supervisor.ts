@@ -4,6 +4,8 @@ import { startManagement } from './app.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { limits } from './base/limits.ts'
 import type { Log } from './base/log.ts'
+import { createMetrics, type Family } from './base/metrics.ts'
+import { threadMetrics } from './base/process-metrics.ts'
 import { systemRandom } from './base/random.ts'
 import { createThreadBus } from './bus/threads.ts'
 import type { Config } from './config.ts'
@@ -57,20 +59,42 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
     const stores = await connectStores(folder, { documents: documents.connect(), telemetry: telemetry.connect() })
     const bus = createThreadBus(busName)
     closers.push(() => Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()]))
-    const managing = startManagement({ ...world, ...stores, bus, config, token: folder.managementToken })
+    const metrics = createMetrics()
+    threadMetrics(metrics, 'main')
+    const managing = startManagement({
+      ...world,
+      ...stores,
+      bus,
+      config,
+      metrics,
+      threads: threads.counted,
+      writerMetrics: () => writerMetrics([documents, telemetry], world.clock),
+      token: folder.managementToken,
+    })
     closers.push(async () => (await managing.catch(() => undefined))?.stop())
     const [ports, management] = await Promise.all([
       threads.startFirst({ folder, documents, telemetry, busName }),
       managing,
     ])
     threads.tellManagementPort(management.port)
-    const needs = { ...world, ...stores, bus, config, rooms: management.rooms }
+    const needs = { ...world, ...stores, config, rooms: management.rooms }
     const addresses = await prepareSeeded(needs, { ...ports, management: management.port }, seed)
     threads.startOthers()
     return { addresses, folder, failed: Promise.race([documents.failed, telemetry.failed]), stop }
   } catch (error) {
     await stop()
     throw error
+  }
+}
+
+/** What the writers counted; one that is too busy to answer is left out. */
+async function writerMetrics(writers: readonly SqliteWriterThread[], clock: Clock): Promise<(readonly Family[])[]> {
+  const late = Promise.withResolvers<readonly Family[]>()
+  const timer = clock.after(limits.metricsAnswerMs, () => late.resolve([]))
+  try {
+    return await Promise.all(writers.map((writer) => Promise.race([writer.metrics(), late.promise])))
+  } finally {
+    timer.cancel()
   }
 }
 
@@ -82,6 +106,7 @@ interface Threads {
   startOthers(): void
   /** Threads make no calls of their own before they know which port they must not call. */
   tellManagementPort(port: number): void
+  counted(): { readonly expected: number; readonly listening: number }
   stop(): Promise<void>
 }
 
@@ -89,6 +114,7 @@ interface Threads {
 function createThreads(config: Config, log: Log, clock: Clock): Threads {
   const count = config.threads === 0 ? availableParallelism() : config.threads
   const running = new Map<number, Worker>()
+  const listening = new Set<number>()
   let bound: { readonly ports: DevicePorts; readonly parts: Parts } | undefined
   let managementPort: number | undefined
   let stopping = false
@@ -107,8 +133,10 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
     const { promise, resolve, reject } = Promise.withResolvers<DevicePorts>()
     running.set(index, worker)
     worker.on('message', (report: ThreadReport) => {
-      if (report.kind === 'listening') resolve(report.ports)
-      else reject(new Error(report.message))
+      if (report.kind === 'listening') {
+        listening.add(index)
+        resolve(report.ports)
+      } else reject(new Error(report.message))
     })
     worker.on('error', (error) => {
       log.error({ thread: index, cause: error }, 'a worker thread failed')
@@ -116,6 +144,7 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
     })
     worker.on('exit', () => {
       running.delete(index)
+      listening.delete(index)
       reject(new Error(`Worker thread ${index} ended before it was listening.`))
       if (!stopping && bound !== undefined) clock.after(limits.threadRestartMs, () => start(index, clock.now()))
     })
@@ -139,6 +168,7 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
     startOthers: () => {
       for (let index = 1; index < count; index++) start(index, startedAt)
     },
+    counted: () => ({ expected: count, listening: listening.size }),
     tellManagementPort: (port) => {
       managementPort = port
       for (const worker of running.values()) tell(worker, { managementPort })

@@ -1,16 +1,15 @@
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { listenOnLoopback, type NodeInside } from '../app.ts'
+import { listenOnLoopback, type ManagementInside, type NodeInside } from '../app.ts'
 import { systemClock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
-import type { HttpEndpoint } from '../endpoints/http/server.ts'
 import type { Ports } from '../instances.ts'
 import { type Listening, listen, type Peer, type TlsMaterial } from '../wire/listener.ts'
 
 /** What answers behind the listeners. */
 export interface Behind {
   readonly node: Pick<NodeInside, 'serveHttps' | 'serveMqtts'>
-  readonly management: Pick<HttpEndpoint, 'serve'>
+  readonly management: Pick<ManagementInside, 'serve'>
 }
 
 /** Listeners that stay while what is behind them is replaced. */

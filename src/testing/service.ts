@@ -1,9 +1,9 @@
 import { copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type NodeInside, openManagement, openNode, type World } from '../app.ts'
+import { type ManagementInside, type NodeInside, openManagement, openNode, type World } from '../app.ts'
+import { createMetrics } from '../base/metrics.ts'
 import { createInProcessBus } from '../bus/in-process.ts'
 import type { Config } from '../config.ts'
-import type { HttpEndpoint } from '../endpoints/http/server.ts'
 import { DPS_NAME, prepareInstances } from '../instances.ts'
 import type { Rooms } from '../rooms.ts'
 import { applySeed, type Seeded } from '../seed/apply-seed.ts'
@@ -23,7 +23,7 @@ export interface ServiceNeeds extends World {
 /** One life of the service: from a start or a reset to the next. */
 export interface Service {
   readonly node: NodeInside
-  readonly management: HttpEndpoint
+  readonly management: ManagementInside
   readonly arrivals: Arrivals
   /** Rehearses on a copy first: a seed that is refused makes nothing. @throws SeedError */
   seed(seed: Seed): Promise<Seeded>
@@ -35,7 +35,7 @@ const filesIn = (folder: string): DatabaseFiles => ({
   telemetryFile: join(folder, 'telemetry.db'),
 })
 
-const openIn = (folder: string): Promise<Stores> => openStores(filesIn(folder), false)
+const openIn = (folder: string): Promise<Stores> => openStores(filesIn(folder), { durable: false })
 
 /** Makes the databases that every life begins with: the instances and the seed. */
 export async function prepareDatabases(needs: ServiceNeeds, folder: string, seed: Seed | undefined): Promise<void> {
@@ -67,10 +67,13 @@ export async function openService(needs: ServiceNeeds, prepared: string, folder:
   const arrivals = createArrivals()
   const stores = announcing(await openIn(folder), arrivals)
   const bus = createInProcessBus()
-  const within = { ...needs, ...stores, bus, managementPort: Promise.resolve(config.ports.management) }
+  const metrics = createMetrics()
+  const within = { ...needs, ...stores, bus, metrics, managementPort: Promise.resolve(config.ports.management) }
   const node = await openNode(within, () => config.ports.https)
-  const management = await openManagement(within, node.rooms)
+  const threads = () => ({ expected: 1, listening: 1 })
+  const management = await openManagement({ ...within, metrics: createMetrics(), threads }, node.rooms)
   node.start(needs.clock.now())
+  await management.start()
   return {
     node,
     management,
@@ -86,7 +89,7 @@ export async function openService(needs: ServiceNeeds, prepared: string, folder:
       return seedInto(node.rooms, needs, seed)
     },
     stop: async () => {
-      await Promise.all([node.close(), management.close()])
+      await Promise.all([node.close(), management.stop()])
       await node.stop()
       await Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()])
       rmSync(folder, { recursive: true, force: true })

@@ -3,6 +3,7 @@ import { createServer as createTlsServer, type TLSSocket, type TlsOptions, type 
 import type { Clock, Timer } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { createMetrics, type Metrics } from '../base/metrics.ts'
 import { type Peer, presentedChain, rememberPeer } from './peer.ts'
 import { presentedChainOptions } from './tls-options.ts'
 import { type Ceilings, ceilings, plainAddress, type Stranger, sourceOf } from './unproved.ts'
@@ -25,6 +26,8 @@ export interface ListenOptions {
   /** Several threads or processes share the port; the kernel spreads connections (not on every platform). */
   reusePort?: boolean
   tls: TlsMaterial
+  /** Where connections and handshakes are counted, under this name of the listener. */
+  counted?: { metrics: Metrics; listener: string }
   /** A connection after its handshake. The socket never emits an unhandled error, whoever takes it. */
   serve(socket: TLSSocket, peer: Peer): void
 }
@@ -82,6 +85,7 @@ function createAcceptance(options: ListenOptions) {
   const places: Ceilings = ceilings(limits.unprovedConnectionsPerSource, limits.unprovedConnections)
   /** By address and port of the peer: that is all that a TLSSocket and the socket under it have in common. */
   const connections = new Map<string, Connection>()
+  const handshake = count(options, () => ({ all: connections.size, unproved: places.count() }))
 
   const prove = (connection: Connection): void => {
     connection.deadline?.cancel()
@@ -105,7 +109,10 @@ function createAcceptance(options: ListenOptions) {
       cut: () => raw.destroy(),
     }
     connection.place = places.admit(connection)
-    if (connection.place === undefined) return void raw.destroy()
+    if (connection.place === undefined) {
+      handshake('refused')
+      return void raw.destroy()
+    }
     const id = `${remoteAddress}|${remotePort}`
     connections.set(id, connection)
     raw.on('close', () => {
@@ -127,8 +134,10 @@ function createAcceptance(options: ListenOptions) {
     const chain = presentedChain(socket)
     if (chain === undefined) {
       log.debug({ remote: connection.address }, 'closed: more client certificates presented than allowed')
+      handshake('failed')
       return void socket.destroy()
     }
+    handshake('ok')
     connection.deadline = clock.after(limits.proveMs, () => socket.destroy())
     const peer: Peer = { chain, address: connection.address, proved: () => prove(connection) }
     rememberPeer(socket, peer)
@@ -139,6 +148,7 @@ function createAcceptance(options: ListenOptions) {
   tls.on('secureConnection', secured)
   tls.on('tlsClientError', (error, socket) => {
     log.debug({ remote: socket.remoteAddress, reason: (error as NodeJS.ErrnoException).code }, 'TLS handshake failed')
+    handshake('failed')
     socket.destroy()
   })
 
@@ -152,6 +162,33 @@ function createAcceptance(options: ListenOptions) {
       for (const connection of [...connections.values()]) connection.cut()
     },
   }
+}
+
+type Handshake = 'ok' | 'failed' | 'refused'
+
+function count(
+  { counted = { metrics: createMetrics(), listener: '' } }: ListenOptions,
+  open: () => { all: number; unproved: number },
+): (result: Handshake) => void {
+  const { metrics, listener } = counted
+  const handshakes = metrics.counter(
+    'muster_tls_handshakes_total',
+    'Connections by how their TLS handshake ended; refused: over a ceiling of strangers, before it began.',
+    ['listener', 'result'],
+  )
+  metrics.gauge(
+    'muster_connections',
+    'Open connections; unproved: nobody knows yet who it is.',
+    () => {
+      const { all, unproved } = open()
+      return [
+        [all - unproved, listener, 'proved'],
+        [unproved, listener, 'unproved'],
+      ]
+    },
+    ['listener', 'state'],
+  )
+  return (result) => handshakes.add(1, listener, result)
 }
 
 function bind(server: TcpServer, options: ListenOptions): Promise<void> {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../../src/base/clock.ts'
 import { createLog } from '../../src/base/log.ts'
+import { createMetrics } from '../../src/base/metrics.ts'
 import { systemRandom } from '../../src/base/random.ts'
 import { createInProcessBus } from '../../src/bus/in-process.ts'
 import { type Config, defaults } from '../../src/config.ts'
@@ -23,7 +24,7 @@ export interface InProcess {
   stop(): Promise<void>
 }
 
-export async function startInProcess(): Promise<InProcess> {
+export async function startInProcess(metrics = createMetrics()): Promise<InProcess> {
   const folder = mkdtempSync(join(tmpdir(), 'muster-fuzz-'))
   const faults: string[] = []
   const log = createLog('error', { write: (line) => void (/"(err|cause)":/.test(line) && faults.push(line)) })
@@ -33,7 +34,7 @@ export async function startInProcess(): Promise<InProcess> {
     telemetryFile: join(folder, 'telemetry.db'),
   })
   const bus = createInProcessBus()
-  const needs = { ...stores, clock: systemClock, random: systemRandom, log, bus, config }
+  const needs = { ...stores, clock: systemClock, random: systemRandom, log, bus, config, metrics }
   const rooms = wireRooms({ ...needs, managementPort: Promise.resolve(0) }, () => 443)
   await rooms.hub.start()
   const addresses = await prepareInstances(rooms.control, config, { https: 443, mqtts: 8883, management: 0 })

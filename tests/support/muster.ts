@@ -54,7 +54,7 @@ export async function startMuster(options: StartOptions = {}): Promise<TestMuste
   }
 }
 
-async function configFor(folder: string, { standardPorts = false, config = {} }: StartOptions): Promise<Config> {
+export async function configFor(folder: string, { standardPorts = false, config = {} }: StartOptions): Promise<Config> {
   const address = standardPorts ? await freeLoopback() : '127.0.0.1'
   const ports = standardPorts ? { https: 443, mqtts: 8883, management: 0 } : { https: 0, mqtts: 0, management: 0 }
   return { ...defaults, dataFolder: join(folder, 'data'), address, hostNames: [address], ports, ...config }

@@ -89,6 +89,7 @@ test('a full node tells new devices to come back, at different times, and reads 
     log: silentLog,
     retryAfterSeconds: 3,
     hubName: (hub: string) => hub,
+    count: { answered: () => {}, refused: () => {} },
   }
   const { register } = createDeviceRegistrations(needs)
   const waits = new Set<number | undefined>()
