@@ -14,6 +14,10 @@ import { readSeed, type Seed, SeedError } from './seed/seed-document.ts'
 import { IN_MEMORY } from './store/sqlite.ts'
 import { openStores, type Stores } from './stores.ts'
 
+interface SeedingNeeds extends Pick<NodeNeeds, 'store' | 'clock' | 'log' | 'config'> {
+  readonly rooms: Rooms
+}
+
 /** The id of the one document in `seeds`. */
 const APPLIED = 'applied'
 
@@ -60,11 +64,7 @@ export async function withRooms<T>(
 }
 
 /** The instances that every Muster has, and at the first start the seed's content. */
-export async function prepareSeeded(
-  needs: NodeNeeds & { readonly rooms: Rooms },
-  ports: Ports,
-  seed: Seed | undefined,
-): Promise<Addresses> {
+export async function prepareSeeded(needs: SeedingNeeds, ports: Ports, seed: Seed | undefined): Promise<Addresses> {
   const { rooms, config } = needs
   const addresses = await instancesFor(seed, () => prepareInstances(rooms.control, config, ports, seed?.idScope))
   if (seed === undefined) return addresses
@@ -87,7 +87,7 @@ export async function instancesFor<T>(seed: Seed | undefined, prepare: () => Pro
  * Once for a data folder: what was changed or deleted since must not come back with a restart. A crash on the way
  * leaves no mark, so the next start goes through the seed again, which makes what is missing.
  */
-async function seedOnce({ store, clock, log, rooms }: NodeNeeds & { rooms: Rooms }, seed: Seed): Promise<void> {
+async function seedOnce({ store, clock, log, rooms }: SeedingNeeds, seed: Seed): Promise<void> {
   const digest = createHash('sha256').update(JSON.stringify(seed)).digest('hex')
   const before = await store.get(seeds, APPLIED)
   if (before !== undefined) {

@@ -29,11 +29,14 @@ export interface DatabaseFiles {
   readonly telemetryFile: string
 }
 
-/** This thread's stores, with the writers in this thread. @param durable false: not synced, for tests */
-export async function openStores({ documentsFile, telemetryFile }: DatabaseFiles, durable = true): Promise<Stores> {
+/** This thread's stores, with the writers in this thread. Not `durable`: not synced, for tests. */
+export async function openStores(
+  { documentsFile, telemetryFile }: DatabaseFiles,
+  options: { readonly durable?: boolean } = {},
+): Promise<Stores> {
   const [store, telemetry] = await Promise.all([
-    openSqliteStore({ file: documentsFile, schema, windowMs: 0, durable }),
-    openSqliteStore({ file: telemetryFile, schema: telemetrySchema, windowMs: 0, durable }),
+    openSqliteStore({ file: documentsFile, schema, windowMs: 0, ...options }),
+    openSqliteStore({ file: telemetryFile, schema: telemetrySchema, windowMs: 0, ...options }),
   ])
   return { store, telemetry }
 }

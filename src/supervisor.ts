@@ -64,7 +64,7 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
       managing,
     ])
     threads.tellManagementPort(management.port)
-    const needs = { ...world, ...stores, bus, config, rooms: management.rooms }
+    const needs = { ...world, ...stores, config, rooms: management.rooms }
     const addresses = await prepareSeeded(needs, { ...ports, management: management.port }, seed)
     threads.startOthers()
     return { addresses, folder, failed: Promise.race([documents.failed, telemetry.failed]), stop }

@@ -35,7 +35,7 @@ const filesIn = (folder: string): DatabaseFiles => ({
   telemetryFile: join(folder, 'telemetry.db'),
 })
 
-const openIn = (folder: string): Promise<Stores> => openStores(filesIn(folder), false)
+const openIn = (folder: string): Promise<Stores> => openStores(filesIn(folder), { durable: false })
 
 /** Makes the databases that every life begins with: the instances and the seed. */
 export async function prepareDatabases(needs: ServiceNeeds, folder: string, seed: Seed | undefined): Promise<void> {
