@@ -91,7 +91,11 @@ async function linkHubs(
   for (const { id, link } of hubs) {
     const hub = await control.hubs.get(id)
     const [hostName = ''] = hub?.hostNames ?? []
-    const [policy] = hub?.policies ?? []
+    // What a link needs (control/linked-hubs.ts); without one the link is refused with these words.
+    const fits = hub?.policies.find(
+      ({ rights }) => rights.includes('RegistryWrite') && rights.includes('ServiceConnect'),
+    )
+    const policy = fits ?? hub?.policies[0]
     const connectionString = `HostName=${hostName};SharedAccessKeyName=${policy?.keyName};SharedAccessKey=${policy?.primaryKey}`
     links.set(hostName, { ...links.get(hostName), connectionString, ...link })
   }

@@ -113,6 +113,21 @@ test.each([
   await expect(during(seed, async () => undefined)).rejects.toThrow(message)
 })
 
+test('a hub is linked with the policy that may be, whatever stands first', async () => {
+  const authorizationPolicies = [
+    { keyName: 'device', rights: 'DeviceConnect' },
+    { keyName: 'owner', rights: 'RegistryWrite, ServiceConnect' },
+  ]
+  const seed = { hubs: [{ name: 'east', authorizationPolicies }] }
+  await during(seed, async ({ addresses }) => {
+    expect(addresses.hubs.map(({ name }) => name)).toEqual(['muster-hub', 'east'])
+  })
+  const useless = { hubs: [{ name: 'west', authorizationPolicies: authorizationPolicies.slice(0, 1) }] }
+  await expect(during(useless, async () => undefined)).rejects.toThrow(
+    /^seed\.hubs: .*RegistryWrite and ServiceConnect/,
+  )
+})
+
 test('another ID scope than the data folder has is refused', async () => {
   await during(undefined, async () => undefined)
   await expect(during(withDevices('a'), async () => undefined)).rejects.toThrow(
