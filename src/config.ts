@@ -32,6 +32,8 @@ export interface Config {
     /** PEM file of authorities that are trusted besides the public ones. */
     readonly caFile: string | undefined
   }
+  /** Applied once, when the data folder has not seen a seed yet. */
+  readonly seedFile: string | undefined
   /** Group commit: how long a change waits for company, ms. */
   readonly commitWindowMs: number
 }
@@ -47,6 +49,7 @@ export const defaults: Config = {
   registration: { assigningMs: 0, retryAfterSeconds: 3 },
   assignmentBacklog: limits.assignmentBacklog,
   outbound: { allow: [], caFile: undefined },
+  seedFile: undefined,
   commitWindowMs: 5,
 }
 
@@ -151,6 +154,11 @@ export const settings: readonly Setting[] = [
     apply: (c, v) => ({ ...c, outbound: { ...c.outbound, caFile: v } }),
   },
   {
+    name: 'seed',
+    help: 'JSON file of hubs, CA certificates, enrollments and devices to begin with; applied to a data folder once',
+    apply: (c, v) => ({ ...c, seedFile: v }),
+  },
+  {
     name: 'commit-window-ms',
     help: 'how long a change waits for others to share its disk write',
     apply: (c, v) => ({ ...c, commitWindowMs: wholeNumber('commit-window-ms', v, 0, 1_000) }),
@@ -215,6 +223,7 @@ function check(config: Config, cwd: string): Config {
   return {
     ...config,
     outbound: { ...config.outbound, caFile: caFile && absolute(cwd, caFile) },
+    seedFile: config.seedFile && absolute(cwd, config.seedFile),
     hostNames,
     ownCertificate: own && { certificateFile: absolute(cwd, own.certificateFile), keyFile: absolute(cwd, own.keyFile) },
   }

@@ -33,7 +33,7 @@ export interface RoomNeeds extends NodeNeeds {
 
 /** The one place where rooms meet. `httpsPort`: the one that clients dial; known once the listener is bound. */
 export function wireRooms(needs: RoomNeeds, httpsPort: () => number): Rooms {
-  const outbound = openOutbound(needs.config, needs.clock, needs.managementPort)
+  const outbound = openOutbound(needs.config, needs.deadlines ?? needs.clock, needs.managementPort)
   const control: Control = createControl({ ...needs, contents: (owner) => contentsOf(owner) })
   const hub = createHub({ ...needs, control, node: needs.random.uuid() })
   const provisioning = createProvisioning({

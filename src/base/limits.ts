@@ -239,6 +239,8 @@ export const limits = {
   storeSweep: 250,
   storeSweepBytes: 2 * 1024 * 1024,
   storeSweepPauseMs: 10,
+  /** Clients are told to come back so long after a change that the store could not take (a full disk). */
+  storeRetrySeconds: 10,
   /** Logs whose end the writer remembers. */
   storeLogHeads: 10_000,
   // --- hub
@@ -264,11 +266,37 @@ export const limits = {
   /** Every node has re-checked its live sessions against the change sequence at the latest after. */
   sessionRecheckMs: 2_000,
 
+  // --- test kit and seed file
+  /** A test waits so long for telemetry unless it says otherwise. */
+  testEventsMs: 5_000,
+  seedBytes: 16 * 1024 * 1024,
+
   // --- threads
   /** A dead worker thread is replaced after. */
   threadRestartMs: 100,
   /** A worker thread that was told to stop is ended after. */
   threadStopMs: 20_000,
+
+  // --- operation
+  /** Label values of one metric; beyond them all are counted as `other`. */
+  metricSeries: 300,
+  /** How long the threads are waited for when somebody asks for metrics. */
+  metricsAnswerMs: 500,
+  /** Ended threads whose counts are kept one by one; those of older ones are kept as their sum. */
+  metricSources: 256,
+  /** How often the writers are asked whether they can write, and how long they may take to answer. */
+  healthCheckMs: 5_000,
+  healthAnswerMs: 5_000,
+  /** Characters of a path that a caller names. */
+  pathLength: 4_096,
+  /** Pages of a database that are copied in one step of a backup. */
+  backupStepPages: 512,
+  /** Bytes of a backup's list of files. */
+  backupManifestBytes: 64 * 1024,
+  /** Whoever waits for a backup is told after so long how far it is. */
+  backupPollMs: 500,
+  /** Versions that a restored store leaves out, so that none is given twice after what the backup missed. */
+  restoreVersionLeap: 1_000_000_000,
 
   /** Connections of the management API at once. */
   managementConnections: 64,

@@ -27,6 +27,8 @@ export interface AssignmentWorker {
   remind(id: string, openedAt: number): void
   /** Whether no more registrations should be opened on this node for now. */
   isFull(): boolean
+  /** Registrations that this node is busy with. */
+  waiting(): number
   /**
    * Looks for what a crash left behind, now and then from time to time.
    * @param since ms since 1970, when the nodes that begin together began: what was opened after is one of theirs
@@ -183,6 +185,7 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
       if (isLate && !entries.has(id)) accept({ id }, 0)
     },
     isFull,
+    waiting: () => entries.size,
     start(since) {
       // All that is older is taken, due or not: what was being worked on before the crash falls due later.
       firstSweep = sweep(dueAt(since)).catch(swept)

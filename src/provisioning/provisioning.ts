@@ -2,6 +2,7 @@ import { type Clock, every, type Timer } from '../base/clock.ts'
 import { asServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { createMetrics, type Metrics } from '../base/metrics.ts'
 import type { Random } from '../base/random.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { Control, ProvisioningService } from '../control/control.ts'
@@ -15,6 +16,7 @@ import type { Enrollments } from './enrollment-records.ts'
 import { createEnrollments } from './enrollments.ts'
 import { prefixOf } from './ids.ts'
 import type { LinkedHubs } from './linked-hub.ts'
+import { createProvisioningMetrics } from './metrics.ts'
 import { createRegistrationRecords, type RegistrationRecords } from './registration-records.ts'
 import { createDeviceRegistrations, type DeviceRegistrations } from './registrations.ts'
 import { enrollmentGroups, enrollments, registrations } from './schema.ts'
@@ -45,6 +47,7 @@ export interface ProvisioningNeeds {
   readonly linkedHubs: LinkedHubs
   readonly postWebhook: PostWebhook
   readonly settings?: Partial<ProvisioningSettings>
+  readonly metrics?: Metrics
 }
 
 /** Devices prove who they are and are given a hub; what the service and the devices see of it. */
@@ -72,7 +75,8 @@ export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
   const { store, control, clock, log } = needs
   const settings = { ...defaultSettings, ...needs.settings }
   const askWebhook = createAskWebhook(needs)
-  const assign = createAssigner({ ...needs, askWebhook, latencyOrder: settings.latencyOrder })
+  const count = createProvisioningMetrics(needs.metrics ?? createMetrics(), clock, () => worker.waiting())
+  const assign = createAssigner({ ...needs, count, askWebhook, latencyOrder: settings.latencyOrder })
   const { retryAfterSeconds, hubName, assigningMs, assignmentBacklog } = settings
   const throttle = createThrottle({ ...needs, retryAfterSeconds })
   const worker = createAssignmentWorker({
@@ -92,7 +96,7 @@ export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
     enrollments: createEnrollments({ ...needs, hubName }),
     enrollmentGroups: createEnrollmentGroups({ ...needs, control }),
     registrations: {
-      ...createDeviceRegistrations({ ...needs, attest, attempts, worker, throttle, retryAfterSeconds, hubName }),
+      ...createDeviceRegistrations({ ...needs, count, attest, attempts, worker, throttle, retryAfterSeconds, hubName }),
       ...createRegistrationRecords({ ...needs, hubName }),
       start(since = clock.now()) {
         attempts.start()

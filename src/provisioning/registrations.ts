@@ -15,6 +15,7 @@ import type { Claim, RegisterBody } from './claims.ts'
 import { type IndividualEnrollment, isWithin } from './enrollment-document.ts'
 import { requirePresence } from './enrollment-records.ts'
 import { requireId, storeId } from './ids.ts'
+import type { ProvisioningMetrics } from './metrics.ts'
 import {
   type Assigning,
   type Credential,
@@ -44,6 +45,7 @@ export interface RegistrationNeeds {
   readonly throttle: Pick<Throttle, 'refusal'>
   readonly retryAfterSeconds: number
   readonly hubName: (hub: string) => string
+  readonly count: Pick<ProvisioningMetrics, 'answered' | 'refused'>
 }
 
 /** The device API without its protocols (dps.md 1.1). */
@@ -80,17 +82,21 @@ interface Found {
 }
 
 export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegistrations {
-  const { store, clock, random, log, control, attest, attempts, worker, throttle, retryAfterSeconds, hubName } = needs
+  const { store, clock, random, log, control, attest, attempts, worker, throttle, retryAfterSeconds, hubName, count } =
+    needs
 
   /** Whatever a request is refused for leaves a trace. */
   async function followed<T>(operation: Operation, claim: Claim, run: (looking: Looking) => Promise<T>): Promise<T> {
     const looking: Looking = { steps: [] }
     try {
-      return await run(looking)
+      const answer = await run(looking)
+      count.answered(operation, claim)
+      return answer
     } catch (thrown) {
       const error = asServiceError(thrown)
       const steps = looking.isRefused ? looking.steps : [...looking.steps, refusalStep(error)]
       attempts.refused({ operation, claim, looked: { ...looking, steps }, error })
+      count.refused(operation, claim, error, steps.at(-1)?.reason ?? 'unknown')
       throw thrown
     }
   }

@@ -3,6 +3,7 @@ import { createServer as createTlsServer, type TLSSocket, type TlsOptions, type 
 import type { Clock, Timer } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { createMetrics, type Metrics } from '../base/metrics.ts'
 import { type Peer, presentedChain, rememberPeer } from './peer.ts'
 import { presentedChainOptions } from './tls-options.ts'
 import { type Ceilings, ceilings, plainAddress, type Stranger, sourceOf } from './unproved.ts'
@@ -25,6 +26,8 @@ export interface ListenOptions {
   /** Several threads or processes share the port; the kernel spreads connections (not on every platform). */
   reusePort?: boolean
   tls: TlsMaterial
+  /** Where connections and handshakes are counted, under this name of the listener. */
+  counted?: { metrics: Metrics; listener: string }
   /** A connection after its handshake. The socket never emits an unhandled error, whoever takes it. */
   serve(socket: TLSSocket, peer: Peer): void
 }
@@ -87,6 +90,7 @@ function createAcceptance(options: ListenOptions) {
   })
   /** By address and port of the peer: that is all that a TLSSocket and the socket under it have in common. */
   const connections = new Map<string, Connection>()
+  const handshake = count(options, () => ({ all: connections.size, ...places.count() }))
 
   /** Since the event loop last came round. */
   let begun = 0
@@ -116,7 +120,11 @@ function createAcceptance(options: ListenOptions) {
     // Gone before it was accepted.
     if (remoteAddress === undefined) return void raw.destroy()
     const address = plainAddress(remoteAddress)
-    const cut = () => raw.destroy()
+    let isWaiting = true
+    const cut = (): void => {
+      if (isWaiting && !raw.destroyed) handshake('refused')
+      raw.destroy()
+    }
     const connection: Connection = {
       raw,
       address,
@@ -127,6 +135,7 @@ function createAcceptance(options: ListenOptions) {
       enter() {
         // Cut while it waited: it leaves its place as soon as it is closed.
         if (raw.destroyed) return
+        isWaiting = false
         connection.deadline?.cancel()
         connection.deadline = clock.after(limits.handshakeMs, cut)
         tls.emit('connection', raw)
@@ -153,8 +162,10 @@ function createAcceptance(options: ListenOptions) {
     const chain = presentedChain(socket)
     if (chain === undefined) {
       log.debug({ remote: connection.address }, 'closed: more client certificates presented than allowed')
+      handshake('failed')
       return void socket.destroy()
     }
+    handshake('ok')
     connection.deadline = clock.after(limits.proveMs, () => socket.destroy())
     const peer: Peer = { chain, address: connection.address, proved: () => prove(connection) }
     rememberPeer(socket, peer)
@@ -165,6 +176,7 @@ function createAcceptance(options: ListenOptions) {
   tls.on('secureConnection', secured)
   tls.on('tlsClientError', (error, socket) => {
     log.debug({ remote: socket.remoteAddress, reason: (error as NodeJS.ErrnoException).code }, 'TLS handshake failed')
+    handshake('failed')
     socket.destroy()
   })
 
@@ -178,6 +190,34 @@ function createAcceptance(options: ListenOptions) {
       for (const connection of [...connections.values()]) connection.cut()
     },
   }
+}
+
+type Handshake = 'ok' | 'failed' | 'refused'
+
+function count(
+  { counted = { metrics: createMetrics(), listener: '' } }: ListenOptions,
+  open: () => { all: number; placed: number; waiting: number },
+): (result: Handshake) => void {
+  const { metrics, listener } = counted
+  const handshakes = metrics.counter(
+    'muster_tls_handshakes_total',
+    'Connections by how their TLS handshake ended; refused: it found no place among strangers in time, and none began.',
+    ['listener', 'result'],
+  )
+  metrics.gauge(
+    'muster_connections',
+    'Open connections; unproved: nobody knows yet who it is; waiting: for a place among those.',
+    () => {
+      const { all, placed, waiting } = open()
+      return [
+        [all - placed - waiting, listener, 'proved'],
+        [placed, listener, 'unproved'],
+        [waiting, listener, 'waiting'],
+      ]
+    },
+    ['listener', 'state'],
+  )
+  return (result) => handshakes.add(1, listener, result)
 }
 
 function bind(server: TcpServer, options: ListenOptions): Promise<void> {

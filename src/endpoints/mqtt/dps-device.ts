@@ -25,6 +25,8 @@ export interface DpsDeviceNeeds {
   readonly random: Random
   readonly log: Log
   readonly provisioning: Pick<Provisioning, 'registrations'>
+  /** Told what each PUBLISH of a device is. */
+  readonly published?: (kind: string) => void
 }
 
 const ANSWERS = '$dps/registrations/res/#'
@@ -117,6 +119,7 @@ function createFace(needs: DpsDeviceNeeds, registrant: Registrant, connection: M
 
     async publish(message): Promise<AfterAck> {
       const { path, parameters, rid } = parseTopicRequest(message.topic)
+      needs.published?.(path === REGISTER ? 'register' : path === OPERATION ? 'operation-status' : 'unknown')
       if (path !== REGISTER && path !== OPERATION)
         throw new ServiceError(400003, 'A registering device published to a topic that is not one of this service.')
       if (rid === undefined) throw new ServiceError(400003, 'A request topic without $rid cannot be answered.')
