@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 // Three projects: the default run stays under three minutes; `sdk` runs the matrices of unmodified clients;
-// `slow` holds kill, power-loss, stranger, fuzz, TPM, Java and Python suites (each has its own npm script).
+// `slow` holds kill, power-loss, full-disk, backup, packaging, npm, stranger, fuzz, TPM, Java and Python suites (each has its own npm script).
 export default defineConfig({
   test: {
     globalSetup: [],
@@ -9,7 +9,14 @@ export default defineConfig({
       {
         test: {
           name: 'default',
-          include: ['src/**/*.test.ts', 'tests/*.test.ts', 'tests/wire/**/*.test.ts', 'tests/smoke/**/*.test.ts'],
+          include: [
+            'src/**/*.test.ts',
+            'tests/*.test.ts',
+            'tests/testing/**/*.test.ts',
+            'tests/wire/**/*.test.ts',
+            'tests/smoke/**/*.test.ts',
+            'tests/upgrade/**/*.test.ts',
+          ],
           testTimeout: 20_000,
         },
       },
@@ -19,6 +26,8 @@ export default defineConfig({
           name: 'slow',
           include: [
             'tests/faults/**/*.test.ts',
+            'tests/npm/**/*.test.ts',
+            'tests/packaging/**/*.test.ts',
             'tests/strangers/**/*.test.ts',
             'tests/sdk-java/**/*.test.ts',
             'tests/sdk-python/**/*.test.ts',

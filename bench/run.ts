@@ -3,6 +3,7 @@
  * absolute numbers are this machine's, at this moment.
  */
 import { benchChains } from './chains.ts'
+import { benchMetrics } from './metrics.ts'
 import { benchRegistrations } from './registrations.ts'
 import { benchStore } from './store.ts'
 
@@ -11,5 +12,6 @@ const show = (title: string, figures: unknown): void => {
 }
 
 show('chain validations per second and core', benchChains())
+show('what counting costs', await benchMetrics(15))
 show('store commits', await benchStore(2))
 show('registrations', await benchRegistrations(Number(process.argv[2] ?? 1_000)))

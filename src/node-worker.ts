@@ -1,11 +1,14 @@
 import { type MessagePort, parentPort } from 'node:worker_threads'
-import { openStores, startNode } from './app.ts'
+import { startNode } from './app.ts'
 import { systemClock } from './base/clock.ts'
 import { createLog } from './base/log.ts'
+import { createMetrics } from './base/metrics.ts'
+import { threadMetrics } from './base/process-metrics.ts'
 import { systemRandom } from './base/random.ts'
 import { createThreadBus } from './bus/threads.ts'
 import type { Config } from './config.ts'
 import type { DevicePorts } from './instances.ts'
+import { connectStores } from './stores.ts'
 import type { TlsMaterial } from './wire/listener.ts'
 
 /** What the supervisor tells a worker thread, beginning with its data. */
@@ -33,11 +36,23 @@ const report = (message: ThreadReport): void => parentPort?.postMessage(message)
 
 async function begin(managementPort: Promise<number>, data: ThreadData): Promise<() => Promise<void>> {
   const { config, files, tls, busName, index, startedAt, documents, telemetry } = data
-  const stores = await openStores(files, { documents, telemetry })
+  const stores = await connectStores(files, { documents, telemetry })
   const bus = createThreadBus(busName)
   const log = createLog(config.logLevel).child({ thread: index })
+  const metrics = createMetrics()
+  threadMetrics(metrics, `worker-${index}`)
   const world = { clock: systemClock, random: systemRandom, log }
-  const node = await startNode({ ...world, ...stores, bus, config, tls, managementPort, reusePort: true, startedAt })
+  const node = await startNode({
+    ...world,
+    ...stores,
+    bus,
+    config,
+    metrics,
+    tls,
+    managementPort,
+    reusePort: true,
+    startedAt,
+  })
   report({ kind: 'listening', ports: node.ports })
   return async () => {
     await node.stop()

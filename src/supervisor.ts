@@ -1,16 +1,20 @@
 import { availableParallelism } from 'node:os'
 import { type MessagePort, Worker } from 'node:worker_threads'
-import { openStores, schema, startManagement, telemetrySchema } from './app.ts'
+import { startManagement } from './app.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { limits } from './base/limits.ts'
 import type { Log } from './base/log.ts'
+import { createMetrics, type Family } from './base/metrics.ts'
+import { threadMetrics } from './base/process-metrics.ts'
 import { systemRandom } from './base/random.ts'
 import { createThreadBus } from './bus/threads.ts'
 import type { Config } from './config.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
-import { type Addresses, type DevicePorts, prepareInstances } from './instances.ts'
+import type { Addresses, DevicePorts } from './instances.ts'
 import type { ThreadData, ThreadOrder, ThreadReport } from './node-worker.ts'
+import { prepareSeeded, readConfiguredSeed } from './seeding.ts'
 import { type SqliteWriterThread, startSqliteWriter } from './store/sqlite.ts'
+import { connectStores, schema, telemetrySchema } from './stores.ts'
 
 export interface Supervised {
   readonly addresses: Addresses
@@ -35,14 +39,16 @@ interface Parts {
  */
 export async function supervise(config: Config, log: Log): Promise<Supervised> {
   const world = { clock: systemClock, random: systemRandom, log }
+  const threads = createThreads(config, log, world.clock)
   const closers: (() => unknown)[] = []
   const stop = async (): Promise<void> => {
+    // First, because what they hold is written by those that close after them.
+    await threads.stop()
     for (const close of closers.splice(0).reverse()) await close()
   }
-  const threads = createThreads(config, log, world.clock)
-  closers.push(threads.stop)
   try {
-    const folder = await openDataFolder(config, world.clock, world.random)
+    const seed = await readConfiguredSeed(config)
+    const folder = await openDataFolder(config, world.clock, world.random, seed)
     closers.push(() => folder.close())
     const [documents, telemetry] = await Promise.all([
       startSqliteWriter({ file: folder.documentsFile, schema, windowMs: config.commitWindowMs }),
@@ -50,22 +56,45 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
     ])
     closers.push(() => Promise.all([documents.close(), telemetry.close()]))
     const busName = `muster-${world.random.uuid()}`
-    const stores = await openStores(folder, { documents: documents.connect(), telemetry: telemetry.connect() })
+    const stores = await connectStores(folder, { documents: documents.connect(), telemetry: telemetry.connect() })
     const bus = createThreadBus(busName)
     closers.push(() => Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()]))
-    const managing = startManagement({ ...world, ...stores, bus, config, token: folder.managementToken })
+    const metrics = createMetrics()
+    threadMetrics(metrics, 'main')
+    const managing = startManagement({
+      ...world,
+      ...stores,
+      bus,
+      config,
+      metrics,
+      threads: threads.counted,
+      writerMetrics: () => writerMetrics([documents, telemetry], world.clock),
+      token: folder.managementToken,
+    })
     closers.push(async () => (await managing.catch(() => undefined))?.stop())
     const [ports, management] = await Promise.all([
       threads.startFirst({ folder, documents, telemetry, busName }),
       managing,
     ])
     threads.tellManagementPort(management.port)
-    const addresses = await prepareInstances(management.control, config, { ...ports, management: management.port })
+    const needs = { ...world, ...stores, config, rooms: management.rooms }
+    const addresses = await prepareSeeded(needs, { ...ports, management: management.port }, seed)
     threads.startOthers()
     return { addresses, folder, failed: Promise.race([documents.failed, telemetry.failed]), stop }
   } catch (error) {
     await stop()
     throw error
+  }
+}
+
+/** What the writers counted; one that is too busy to answer is left out. */
+async function writerMetrics(writers: readonly SqliteWriterThread[], clock: Clock): Promise<(readonly Family[])[]> {
+  const late = Promise.withResolvers<readonly Family[]>()
+  const timer = clock.after(limits.metricsAnswerMs, () => late.resolve([]))
+  try {
+    return await Promise.all(writers.map((writer) => Promise.race([writer.metrics(), late.promise])))
+  } finally {
+    timer.cancel()
   }
 }
 
@@ -77,6 +106,7 @@ interface Threads {
   startOthers(): void
   /** Threads make no calls of their own before they know which port they must not call. */
   tellManagementPort(port: number): void
+  counted(): { readonly expected: number; readonly listening: number }
   stop(): Promise<void>
 }
 
@@ -84,6 +114,7 @@ interface Threads {
 function createThreads(config: Config, log: Log, clock: Clock): Threads {
   const count = config.threads === 0 ? availableParallelism() : config.threads
   const running = new Map<number, Worker>()
+  const listening = new Set<number>()
   let bound: { readonly ports: DevicePorts; readonly parts: Parts } | undefined
   let managementPort: number | undefined
   let stopping = false
@@ -102,8 +133,10 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
     const { promise, resolve, reject } = Promise.withResolvers<DevicePorts>()
     running.set(index, worker)
     worker.on('message', (report: ThreadReport) => {
-      if (report.kind === 'listening') resolve(report.ports)
-      else reject(new Error(report.message))
+      if (report.kind === 'listening') {
+        listening.add(index)
+        resolve(report.ports)
+      } else reject(new Error(report.message))
     })
     worker.on('error', (error) => {
       log.error({ thread: index, cause: error }, 'a worker thread failed')
@@ -111,6 +144,7 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
     })
     worker.on('exit', () => {
       running.delete(index)
+      listening.delete(index)
       reject(new Error(`Worker thread ${index} ended before it was listening.`))
       if (!stopping && bound !== undefined) clock.after(limits.threadRestartMs, () => start(index, clock.now()))
     })
@@ -134,6 +168,7 @@ function createThreads(config: Config, log: Log, clock: Clock): Threads {
     startOthers: () => {
       for (let index = 1; index < count; index++) start(index, startedAt)
     },
+    counted: () => ({ expected: count, listening: listening.size }),
     tellManagementPort: (port) => {
       managementPort = port
       for (const worker of running.values()) tell(worker, { managementPort })

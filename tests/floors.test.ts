@@ -30,10 +30,13 @@ const mayImport: Record<string, readonly string[]> = {
   control: ['base', 'crypto', 'documents', 'store', 'bus'],
   hub: ['base', 'crypto', 'documents', 'store', 'bus', 'control'],
   provisioning: ['base', 'crypto', 'documents', 'store', 'bus', 'control'],
+  seed: ['base', 'store', 'control', 'hub', 'provisioning'],
   'endpoints/http': endpoints,
   'endpoints/mqtt': endpoints,
   cli: ['base', 'crypto', 'documents', 'wire', 'tpm-device'],
 }
+
+const seeRoot = ['cli/up.ts', 'cli/backup.ts', 'cli/restore.ts']
 
 const importsOf = (file: string): string[] =>
   [...text(file).matchAll(/(?:\bfrom |\bimport\(|\bimport )'(\.[^']+)'/g)].map((match) =>
@@ -43,13 +46,12 @@ const importsOf = (file: string): string[] =>
 test('every import goes down', () => {
   const wrong = product.flatMap((file) => {
     const room = roomOf(file)
-    // `muster up` starts the app; it is the one command that sees the root.
-    if (room === 'root' || file === 'cli/up.ts') return []
+    // `muster up` starts the app, and a data folder at rest has no API: these commands see the root. The test kit is the root in another shape.
+    if (room === 'root' || room === 'testing' || seeRoot.includes(file)) return []
     const allowed = mayImport[room] ?? []
     return importsOf(file)
       .filter((target) => !target.startsWith('..'))
       .filter((target) => roomOf(target) !== room && !allowed.includes(roomOf(target)))
-      .filter((target) => !(file === 'cli/program.ts' && target === 'cli/up.ts'))
       .map((target) => `${file} -> ${target}`)
   })
   expect(wrong).toEqual([])
@@ -76,7 +78,14 @@ test('time, chance and environment enter through base and the executables only',
 })
 
 test('no file is unreached', () => {
-  const entries = ['main.ts', 'index.ts', 'node-thread.ts', 'store/writer-thread.ts', 'store/checkpoint-thread.ts']
+  const entries = [
+    'main.ts',
+    'index.ts',
+    'testing/index.ts',
+    'node-thread.ts',
+    'store/writer-thread.ts',
+    'store/checkpoint-thread.ts',
+  ]
   const reached = new Set<string>()
   const visit = (file: string): void => {
     if (reached.has(file)) return

@@ -96,6 +96,23 @@ test('the threads call webhooks, and know which port they must not call', async 
   webhook.close()
 })
 
+test('metrics are those of all threads and of the writers', async () => {
+  const { management } = muster.ready
+  const read = async (): Promise<string> => {
+    const answer = await fetch(`${management.url}/metrics`, { headers: { authorization: `Bearer ${muster.token}` } })
+    return answer.text()
+  }
+  const value = (text: string, name: string) => Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1])
+  let text = await read()
+  // The other threads may still be on their way.
+  while (value(text, 'muster_worker_threads_answering') < value(text, 'muster_worker_threads')) text = await read()
+  expect(value(text, 'muster_ready')).toBe(1)
+  expect(value(text, 'muster_dps_assignment_seconds_count')).toBeGreaterThan(0)
+  for (const store of ['documents', 'telemetry'])
+    expect(value(text, `muster_store_transactions_total{store="${store}",result="committed"}`)).toBeGreaterThan(0)
+  expect(text).toContain('thread="worker-0"')
+})
+
 test('a data folder has one muster at a time, and the second is told so', () => {
   const launcher = join(import.meta.dirname, '..', 'bin', 'muster.js')
   const second = spawnSync(
@@ -120,6 +137,8 @@ test('it stops when it is told to, and keeps its identity and its devices over a
   const device = await deviceApi({ addresses: muster.ready, ca: muster.ca }).enrolled('stays')
   await deviceApi({ addresses: muster.ready, ca: muster.ca }).settled(device)
   expect(await muster.stop()).toBe(0)
+  // The threads write what they hold before the writers end.
+  expect(muster.output()).not.toContain('did not stop cleanly')
   muster = await startProcess(data)
   expect(muster.ready.idScope).toBe(idScope)
   const keyOf = (text: string) => text.split('SharedAccessKey=')[1]

@@ -8,6 +8,11 @@ export const limits = {
   unprovedConnectionsPerSource: 512,
   /** Unproved connections in all, per node. */
   unprovedConnections: 4_096,
+  /** Connections that wait for such a place, per node, and for how long: clients give up after 30 to 60 s. */
+  waitingConnections: 8_192,
+  waitingMs: 60_000,
+  /** Handshakes that a node begins before it looks after its other connections again: each takes about 1 ms. */
+  handshakesPerTurn: 8,
   /** TLS handshake must end within. */
   handshakeMs: 10_000,
   /** A connection must prove who it is (HTTP: first complete request; MQTT: CONNECT) within. */
@@ -186,8 +191,13 @@ export const limits = {
   operationHistoryMs: 60 * 60 * 1000,
   /** Replaced operations of a registration that may still be asked after. */
   earlierOperations: 8,
-  /** Registrations of a node that wait to be assigned; above it, register is told to come back, polls never. */
+  /** Registrations of a node that wait to be assigned, if not set; above it register is told to come back, polls never. */
   assignmentBacklog: 10_000,
+  /** Most seconds of a retry-after that clients heed (C, dps.md 1.10). */
+  retryAfterSeconds: 300,
+  /** Most seconds that devices that find no room are spread over, and how often the pace of a node is measured. */
+  throttleSpreadSeconds: 120,
+  throttleMeasureMs: 5_000,
   assignmentsAtOnce: 128,
   /** One that takes longer waits for somebody else's webhook or hub, and makes room for the next; so many at most. */
   assignmentSlowMs: 1_000,
@@ -260,6 +270,8 @@ export const limits = {
   /** Pages of the log, 4 KiB each, after which the writer does it itself: alone, and with the thread to help it. */
   storeLogPages: 4_000,
   storeLogPagesAtMost: 32_000,
+  /** Clients are told to come back so long after a change that the store could not take (a full disk). */
+  storeRetrySeconds: 10,
   /** Logs whose end the writer remembers. */
   storeLogHeads: 10_000,
   // --- hub
@@ -285,11 +297,37 @@ export const limits = {
   /** Every node has re-checked its live sessions against the change sequence at the latest after. */
   sessionRecheckMs: 2_000,
 
+  // --- test kit and seed file
+  /** A test waits so long for telemetry unless it says otherwise. */
+  testEventsMs: 5_000,
+  seedBytes: 16 * 1024 * 1024,
+
   // --- threads
   /** A dead worker thread is replaced after. */
   threadRestartMs: 100,
   /** A worker thread that was told to stop is ended after. */
   threadStopMs: 20_000,
+
+  // --- operation
+  /** Label values of one metric; beyond them all are counted as `other`. */
+  metricSeries: 300,
+  /** How long the threads are waited for when somebody asks for metrics. */
+  metricsAnswerMs: 500,
+  /** Ended threads whose counts are kept one by one; those of older ones are kept as their sum. */
+  metricSources: 256,
+  /** How often the writers are asked whether they can write, and how long they may take to answer. */
+  healthCheckMs: 5_000,
+  healthAnswerMs: 5_000,
+  /** Characters of a path that a caller names. */
+  pathLength: 4_096,
+  /** Pages of a database that are copied in one step of a backup. */
+  backupStepPages: 512,
+  /** Bytes of a backup's list of files. */
+  backupManifestBytes: 64 * 1024,
+  /** Whoever waits for a backup is told after so long how far it is. */
+  backupPollMs: 500,
+  /** Versions that a restored store leaves out, so that none is given twice after what the backup missed. */
+  restoreVersionLeap: 1_000_000_000,
 
   /** Connections of the management API at once. */
   managementConnections: 64,

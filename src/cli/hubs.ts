@@ -1,9 +1,10 @@
 import { compact } from '../base/json.ts'
 import type { Environment } from './environment.ts'
 import { pairsOf } from './generic-update.ts'
-import { listDocuments, managementPath, onlyName, readInstance, requireNew } from './management.ts'
+import { dialledDocument, listDocuments, managementPath, onlyName, readInstance, requireNew } from './management.ts'
 import { type Answering, type Columns, print } from './output.ts'
-import { type ManagementOptions, managementRest } from './services.ts'
+import { readReadyFile } from './ready-file.ts'
+import { type ManagementOptions, managementOf, managementRest } from './services.ts'
 
 interface Answered extends ManagementOptions, Answering {}
 
@@ -31,14 +32,21 @@ const columns: Columns = {
 
 /** The hubs of this service, over the management API (hub-service.md 11). */
 export async function listHubs(options: Answered, environment: Environment): Promise<void> {
-  const rest = await managementRest(options, environment)
-  await print(environment, options, await listDocuments(rest, 'hub'), columns)
+  const ready = await readReadyFile(options.readyFile, environment)
+  const hubs = await listDocuments(await managementOf(ready, environment), 'hub')
+  await print(
+    environment,
+    options,
+    hubs.map((hub) => dialledDocument(hub, ready)),
+    columns,
+  )
 }
 
 export async function showHub(options: One, environment: Environment): Promise<void> {
-  const rest = await managementRest(options, environment)
-  const name = await onlyName(rest, 'hub', options.hubName)
-  await print(environment, options, (await readInstance(rest, 'hub', name)).document, columns)
+  const ready = await readReadyFile(options.readyFile, environment)
+  const rest = await managementOf(ready, environment)
+  const { document } = await readInstance(rest, 'hub', await onlyName(rest, 'hub', options.hubName))
+  await print(environment, options, dialledDocument(document, ready), columns)
 }
 
 /** A name that is taken is refused, as by the az CLI. */

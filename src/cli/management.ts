@@ -1,5 +1,6 @@
 import { Fields, isObject, type JsonObject } from '../base/json.ts'
 import { refused, usage } from './environment.ts'
+import { dialledAs, type ReadyFile } from './ready-file.ts'
 import { pathOf, type Rest } from './rest.ts'
 
 /** The management API mirrors the resource paths of Azure's control plane below the subscription (dps.md 7, hub-service.md 11). */
@@ -16,6 +17,19 @@ export async function listDocuments(rest: Rest, kind: Resource): Promise<readonl
   const { body } = await rest({ method: 'GET', path: managementPath(kind) })
   return valuesOf(body)
 }
+
+/** An instance as people and scripts read it: its host names as clients must dial them. */
+export const dialledDocument = (document: JsonObject, ready: ReadyFile): JsonObject => ({
+  ...document,
+  properties: Object.fromEntries(
+    Object.entries((document['properties'] ?? {}) as JsonObject).map(([name, value]) => [
+      name,
+      DIALLED.has(name) ? dialledAs(String(value), ready) : value,
+    ]),
+  ),
+})
+
+const DIALLED = new Set(['serviceOperationsHostName', 'deviceProvisioningHostName', 'hostName'])
 
 /** The names of all instances of a kind. */
 export async function namesOf(rest: Rest, kind: Resource): Promise<readonly string[]> {

@@ -1,14 +1,17 @@
 import { Command, CommanderError, Help, type Option } from 'commander'
 import { redactText } from '../base/log.ts'
 import { version } from '../base/version.ts'
+import { backupCommand } from './backup.ts'
 import { certsCommand } from './certs.ts'
 import { completionCommand } from './completion.ts'
 import { demoCommand } from './demo.ts'
 import { deriveKeyCommand } from './derive-key.ts'
 import { dpsCommand } from './dps.ts'
 import { CommandError, type Environment, exitCodes, type Verbosity } from './environment.ts'
+import { healthCommand } from './health.ts'
 import { hubCommand } from './hub.ts'
 import { importCommand, importCommands } from './import-commands.ts'
+import { restoreCommand } from './restore.ts'
 import { tpmCommand } from './tpm.ts'
 import { upCommand } from './up.ts'
 
@@ -28,6 +31,9 @@ const commands: readonly Register[] = [
   hubCommand,
   importCommands,
   importCommand,
+  healthCommand,
+  backupCommand,
+  restoreCommand,
   completionCommand,
 ]
 

@@ -1,9 +1,18 @@
 import { compact, isObject, type Json, type JsonObject } from '../base/json.ts'
 import type { Environment } from './environment.ts'
 import { assign, assignmentOf, pairsOf } from './generic-update.ts'
-import { listDocuments, managementPath, onlyName, readInstance, replaceInstance, requireNew } from './management.ts'
+import {
+  dialledDocument,
+  listDocuments,
+  managementPath,
+  onlyName,
+  readInstance,
+  replaceInstance,
+  requireNew,
+} from './management.ts'
 import { type Answering, type Columns, print } from './output.ts'
-import { type ManagementOptions, managementRest } from './services.ts'
+import { readReadyFile } from './ready-file.ts'
+import { type ManagementOptions, managementOf, managementRest } from './services.ts'
 
 interface Options extends ManagementOptions, Answering {
   readonly dpsName?: string
@@ -23,13 +32,20 @@ const columns: Columns = {
 
 /** Provisioning services as resources of the management API (dps.md 7.1, 7.2). */
 export async function listServices(options: Options, environment: Environment): Promise<void> {
-  const rest = await managementRest(options, environment)
-  await print(environment, options, await listDocuments(rest, 'dps'), columns)
+  const ready = await readReadyFile(options.readyFile, environment)
+  const services = await listDocuments(await managementOf(ready, environment), 'dps')
+  await print(
+    environment,
+    options,
+    services.map((service) => dialledDocument(service, ready)),
+    columns,
+  )
 }
 
 export async function showService(options: Options, environment: Environment): Promise<void> {
+  const ready = await readReadyFile(options.readyFile, environment)
   const { service } = await find(options, environment)
-  await print(environment, options, service.document, columns)
+  await print(environment, options, dialledDocument(service.document, ready), columns)
 }
 
 export async function createService(

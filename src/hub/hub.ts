@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
+import type { Metrics } from '../base/metrics.ts'
 import type { Random } from '../base/random.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { Control } from '../control/control.ts'
@@ -34,6 +35,7 @@ export interface HubNeeds {
   readonly control: Control
   /** Name of this node or worker, for people; each start of it gets a name of its own. */
   readonly node: string
+  readonly metrics?: Metrics
 }
 
 export interface Registry extends DeviceRegistry, ModuleRegistry {

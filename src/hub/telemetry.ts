@@ -2,6 +2,7 @@ import { type Clock, every, type Timer } from '../base/clock.ts'
 import { ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { createMetrics, type Metrics } from '../base/metrics.ts'
 import type { Control, IotHub } from '../control/control.ts'
 import { type MessageProperties, propertiesSize, requireSystemProperties } from '../documents/message-properties.ts'
 import type { Store } from '../store/store.ts'
@@ -35,8 +36,19 @@ export interface Telemetry {
 
 const DAY_MS = 24 * 60 * 60 * 1000
 
-export function createTelemetry(needs: { telemetry: Store; control: Control; clock: Clock; log: Log }): Telemetry {
-  const { telemetry, control, clock, log } = needs
+export function createTelemetry(needs: {
+  telemetry: Store
+  control: Control
+  clock: Clock
+  log: Log
+  metrics?: Metrics
+}): Telemetry {
+  const { telemetry, control, clock, log, metrics = createMetrics() } = needs
+  const messages = metrics.counter('muster_hub_telemetry_messages_total', 'Device-to-cloud messages in the log.')
+  const bytes = metrics.counter(
+    'muster_hub_telemetry_bytes_total',
+    'Bodies and properties of these messages, in bytes.',
+  )
   let timer: Timer | undefined
 
   async function trim(): Promise<void> {
@@ -74,6 +86,8 @@ export function createTelemetry(needs: { telemetry: Store; control: Control; clo
       }
       const name = logOf(identity.hub.name, partitionOf(identity.deviceId, identity.hub.partitions))
       await telemetry.commit({ append: [{ log: name, time, value: encodeEvent(event) }] })
+      messages.add(1)
+      bytes.add(size)
       session.touch()
     },
 

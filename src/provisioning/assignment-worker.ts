@@ -14,6 +14,8 @@ export interface WorkerNeeds {
   readonly assign: (job: Job, last: boolean) => Promise<void>
   /** How long a registration stays `assigning` at the least, ms. */
   readonly assigningMs: number
+  /** Registrations that may wait here before it is full. */
+  readonly backlog: number
 }
 
 export interface AssignmentWorker {
@@ -25,6 +27,8 @@ export interface AssignmentWorker {
   remind(id: string, openedAt: number): void
   /** Whether no more registrations should be opened on this node for now. */
   isFull(): boolean
+  /** Registrations that this node is busy with. */
+  waiting(): number
   /**
    * Looks for what a crash left behind, now and then from time to time.
    * @param since ms since 1970, when the nodes that begin together began: what was opened after is one of theirs
@@ -50,7 +54,7 @@ interface Entry {
  * store, for what a crash or another node left behind. One registration is never worked on twice at a time here.
  */
 export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
-  const { store, clock, log, assign, assigningMs } = needs
+  const { store, clock, log, assign, assigningMs, backlog } = needs
   const entries = new Map<string, Entry>()
   const queue: Entry[] = []
   const running = new Set<Promise<void>>()
@@ -166,7 +170,7 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
     return ok
   }
 
-  const isFull = (): boolean => entries.size >= limits.assignmentBacklog
+  const isFull = (): boolean => entries.size >= backlog
 
   const dueAt = (now: number): number => now + assigningMs + limits.assignmentGraceMs
 
@@ -181,6 +185,7 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
       if (isLate && !entries.has(id)) accept({ id }, 0)
     },
     isFull,
+    waiting: () => entries.size,
     start(since) {
       // All that is older is taken, due or not: what was being worked on before the crash falls due later.
       firstSweep = sweep(dueAt(since)).catch(swept)

@@ -9,6 +9,7 @@ import type { EnrollmentGroup, IndividualEnrollment } from './enrollment-documen
 import { hubDevice } from './hub-device.ts'
 import { sameId, storeId } from './ids.ts'
 import type { Belongings, LinkedHub, LinkedHubs } from './linked-hub.ts'
+import type { ProvisioningMetrics } from './metrics.ts'
 import {
   type AdmittedBy,
   type Assigning,
@@ -37,6 +38,7 @@ export interface AssignmentNeeds {
   readonly linkedHubs: LinkedHubs
   readonly askWebhook: AskWebhook
   readonly latencyOrder: readonly string[]
+  readonly count: Pick<ProvisioningMetrics, 'settled'>
 }
 
 export type Enrollment = IndividualEnrollment | EnrollmentGroup
@@ -95,7 +97,7 @@ interface OnTheWay {
  * answer makes the registration fail instead.
  */
 export function createAssigner(needs: AssignmentNeeds) {
-  const { store, clock, log, control, linkedHubs, askWebhook, latencyOrder } = needs
+  const { store, clock, log, control, linkedHubs, askWebhook, latencyOrder, count } = needs
 
   return async function assign({ id, known, trace: carried }: Job, last: boolean): Promise<void> {
     let next: Partial<Known> | undefined = known
@@ -239,7 +241,8 @@ export function createAssigner(needs: AssignmentNeeds) {
           failure: { code: 401002, message: 'The enrollment has another kind of attestation now.' },
           step: { reason: 'attestation-changed', detail: { enrolled: enrollment.attestation.type } },
         }
-      const answer = await reachable(hub, idScope).provision(device, plan.kind === 'move' ? 'reset' : 'keep')
+      const returning = record.assignment?.hub === hub
+      const answer = await reachable(hub, idScope).provision(device, plan.kind === 'move' ? 'reset' : 'keep', returning)
       const substatus = plan.kind === 'move' ? substatusOfMove(own) : substatusOfStay(assignment, answer)
       return {
         assignment: { ...assignment, substatus },
@@ -296,8 +299,8 @@ export function createAssigner(needs: AssignmentNeeds) {
     return remaining
   }
 
-  function settle({ id, version, trace }: Ending, value: Registration): Promise<CommitResult> {
-    return store.commit({
+  async function settle({ id, version, trace }: Ending, value: Registration): Promise<CommitResult> {
+    const result = await store.commit({
       expect: [{ in: registrations, id, version }],
       put: [
         { collection: registrations, id, value },
@@ -305,6 +308,8 @@ export function createAssigner(needs: AssignmentNeeds) {
       ],
       delete: [{ in: assignments, id }],
     })
+    if (result.ok) count.settled(value)
+    return result
   }
 
   /** A work item whose registration has already ended; another operation would have changed the record. */

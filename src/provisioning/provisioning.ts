@@ -2,6 +2,7 @@ import { type Clock, every, type Timer } from '../base/clock.ts'
 import { asServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { createMetrics, type Metrics } from '../base/metrics.ts'
 import type { Random } from '../base/random.ts'
 import type { Bus } from '../bus/bus.ts'
 import type { Control, ProvisioningService } from '../control/control.ts'
@@ -15,10 +16,12 @@ import { createEnrollments } from './enrollments.ts'
 import { prefixOf } from './ids.ts'
 import type { ImportableEnrollments } from './import.ts'
 import type { LinkedHubs } from './linked-hub.ts'
+import { createProvisioningMetrics } from './metrics.ts'
 import { createRegistrationRecords, type RegistrationRecords } from './registration-records.ts'
 import { createDeviceRegistrations, type DeviceRegistrations } from './registrations.ts'
 import { enrollmentGroups, enrollments, registrations } from './schema.ts'
 import { defaultSettings, type ProvisioningSettings } from './settings.ts'
+import { createThrottle } from './throttle.ts'
 import { createTpmChallenges } from './tpm-challenge.ts'
 import { createAskWebhook, type PostWebhook } from './webhook.ts'
 
@@ -30,6 +33,7 @@ export { type ErrorBody, errorBody } from './error-body.ts'
 export type { DeviceRegistrationResult, OperationStatus, RegistrationStatus } from './registration-record.ts'
 export { provisioningSchema } from './schema.ts'
 export type { ProvisioningSettings } from './settings.ts'
+export { Throttled } from './throttle.ts'
 export { AuthorizationRequired } from './tpm-challenge.ts'
 export type { PostWebhook } from './webhook.ts'
 
@@ -43,6 +47,7 @@ export interface ProvisioningNeeds {
   readonly linkedHubs: LinkedHubs
   readonly postWebhook: PostWebhook
   readonly settings?: Partial<ProvisioningSettings>
+  readonly metrics?: Metrics
 }
 
 /** Devices prove who they are and are given a hub; what the service and the devices see of it. */
@@ -70,18 +75,28 @@ export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
   const { store, control, clock, log } = needs
   const settings = { ...defaultSettings, ...needs.settings }
   const askWebhook = createAskWebhook(needs)
-  const assign = createAssigner({ ...needs, askWebhook, latencyOrder: settings.latencyOrder })
-  const worker = createAssignmentWorker({ ...needs, assign, assigningMs: settings.assigningMs })
+  const count = createProvisioningMetrics(needs.metrics ?? createMetrics(), clock, () => worker.waiting())
+  const assign = createAssigner({ ...needs, count, askWebhook, latencyOrder: settings.latencyOrder })
+  const { retryAfterSeconds, hubName, assigningMs, assignmentBacklog } = settings
+  const throttle = createThrottle({ ...needs, retryAfterSeconds })
+  const worker = createAssignmentWorker({
+    ...needs,
+    assign: async (job, last) => {
+      await assign(job, last)
+      throttle.ended()
+    },
+    assigningMs,
+    backlog: assignmentBacklog,
+  })
   const challenges = createTpmChallenges(needs)
   const attest = createAttestation({ ...needs, challenges, clockSkewMs: settings.clockSkewMs })
-  const { retryAfterSeconds, hubName } = settings
   const attempts = createAttempts({ ...needs, hubName })
   let sweeping: Timer | undefined
   return {
     enrollments: createEnrollments({ ...needs, hubName }),
     enrollmentGroups: createEnrollmentGroups({ ...needs, control }),
     registrations: {
-      ...createDeviceRegistrations({ ...needs, attest, attempts, worker, retryAfterSeconds, hubName }),
+      ...createDeviceRegistrations({ ...needs, count, attest, attempts, worker, throttle, retryAfterSeconds, hubName }),
       ...createRegistrationRecords({ ...needs, hubName }),
       start(since = clock.now()) {
         attempts.start()

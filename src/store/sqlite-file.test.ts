@@ -157,6 +157,19 @@ test('layout steps are applied once, in order, and one that fails leaves nothing
   expect(db.prepare('SELECT max(number) AS number FROM layout').get()).toEqual({ number: 2 })
 })
 
+test('a file of an older layout is copied beside before it is changed', () => {
+  const path = file()
+  const db = writing(path)
+  db.exec("INSERT INTO c_devices (id, version, value) VALUES ('a', 1, '{}')")
+  const steps: Migration[] = [...migrations, { number: 2, name: 'second', sql: 'DELETE FROM c_devices' }]
+  migrate(db, path, steps)
+  const kept = new DatabaseSync(`${path}.layout-1`, { readOnly: true })
+  onTestFinished(() => kept.close())
+  expect(kept.prepare('SELECT max(number) AS number FROM layout').get()).toEqual({ number: 1 })
+  expect(kept.prepare('SELECT id FROM c_devices').all()).toEqual([{ id: 'a' }])
+  expect(statSync(`${path}.layout-1`).mode & 0o777).toBe(0o600)
+})
+
 test('a schema that cannot be kept is refused', () => {
   const refused = (schema: Schema) => expect(() => createCatalog(schema)).toThrow()
   refused({ collections: [collection('a"b')], queues: [] })

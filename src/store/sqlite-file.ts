@@ -9,19 +9,27 @@ import { ensureTables } from './tables.ts'
 /** `Must` in ASCII: tells our files from other SQLite databases. */
 const APPLICATION_ID = 0x4d757374
 
-/**
- * Opens the file for its one writer: makes it on first use, brings its layout and indexes up to date.
- * @param logPages length of the write-ahead log at which a commit copies it into the file
- */
-export function openForWriting(file: string, catalog: Catalog, logPages: number = limits.storeLogPages): DatabaseSync {
-  keepPrivate(file)
+/** In place of a file name: a database that lives as long as its one connection. */
+export const IN_MEMORY = ':memory:'
+
+export interface WritingOptions {
+  /** False: commits are not synced to the disk, for data that nobody misses after a crash (the test kit). */
+  readonly durable?: boolean
+  /** Length of the write-ahead log at which a commit copies it into the file. */
+  readonly logPages?: number
+}
+
+/** Opens the file for its one writer: makes it on first use, brings its layout and indexes up to date. */
+export function openForWriting(file: string, catalog: Catalog, options: WritingOptions = {}): DatabaseSync {
+  const { durable = true, logPages = limits.storeLogPages } = options
+  if (file !== IN_MEMORY) keepPrivate(file)
   const db = new DatabaseSync(file)
   try {
     db.exec('PRAGMA busy_timeout = 5000')
     requireOurs(db, file)
     db.exec(`
       PRAGMA journal_mode = WAL;
-      PRAGMA synchronous = FULL;
+      PRAGMA synchronous = ${durable ? 'FULL' : 'OFF'};
       PRAGMA fullfsync = ON;
       PRAGMA wal_autocheckpoint = ${logPages};
       PRAGMA journal_size_limit = 67108864;
@@ -30,7 +38,7 @@ export function openForWriting(file: string, catalog: Catalog, logPages: number 
     `)
     migrate(db, file)
     ensureTables(db, catalog)
-    syncFolder(dirname(file))
+    if (durable && file !== IN_MEMORY) syncFolder(dirname(file))
   } catch (error) {
     db.close()
     throw error

@@ -2,6 +2,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { type Clock, systemClock } from '../base/clock.ts'
 import { ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
+import { createMetrics, type Metrics } from '../base/metrics.ts'
 import { type Catalog, createCatalog } from './catalog.ts'
 import { createGroup } from './group.ts'
 import {
@@ -17,21 +18,25 @@ import { openForReading, openForWriting } from './sqlite-file.ts'
 import { createSqliteReader, type SqliteReader } from './sqlite-reader.ts'
 import { createSqliteWriter } from './sqlite-writer.ts'
 import type { Schema, Store } from './store.ts'
+import { countedWriter } from './store-metrics.ts'
 import { connectToWriter, type WriterConnection } from './writer-port.ts'
 
+export { IN_MEMORY } from './sqlite-file.ts'
 export { type SqliteWriterThread, startSqliteWriter } from './writer-port.ts'
 
-/** A store whose writer runs in this thread: for one-thread services and tests. */
+/** A store whose writer runs in this thread: for one-thread services and tests. Not `durable`: for tests only. */
 export async function openSqliteStore(options: {
   file: string
   schema: Schema
   windowMs: number
   clock?: Clock
+  durable?: boolean
+  metrics?: Metrics
 }): Promise<Store> {
-  const { file, schema, windowMs, clock = systemClock } = options
+  const { file, schema, windowMs, clock = systemClock, durable = true, metrics = createMetrics() } = options
   const catalog = createCatalog(schema)
-  const db = openForWriting(file, catalog)
-  const group = createGroup({ writer: createSqliteWriter(db), clock, windowMs })
+  const db = openForWriting(file, catalog, { durable })
+  const group = createGroup({ writer: countedWriter(createSqliteWriter(db), metrics, clock, file), clock, windowMs })
   const connection: WriterConnection = {
     send: (operation) => new Promise((resolve) => group.add(operation, resolve)),
     close: async () => {
@@ -129,5 +134,5 @@ const unavailable = (cause: unknown): ServiceError =>
   new ServiceError(
     503001,
     'The data store does not answer, so it is not certain whether the change was made. Try again later.',
-    { cause },
+    { cause, retryAfter: limits.storeRetrySeconds },
   )

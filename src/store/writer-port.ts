@@ -1,4 +1,5 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import type { Family } from '../base/metrics.ts'
 import type { Operation, Outcome } from './operations.ts'
 import type { Schema } from './store.ts'
 
@@ -6,6 +7,8 @@ import type { Schema } from './store.ts'
 export interface SqliteWriterThread {
   /** A port for one handle (`connectSqliteStore`), to be handed to any thread. */
   connect(): MessagePort
+  /** What the writer counted; never answered by a thread that has ended. */
+  metrics(): Promise<readonly Family[]>
   /** Writes what has arrived, closes the file and ends the thread. Close the handles first. */
   close(): Promise<void>
   /** Resolves when the thread ends without having been closed. */
@@ -48,6 +51,11 @@ export async function startSqliteWriter(options: {
       const { port1, port2 } = new MessageChannel()
       worker.postMessage(port2, [port2])
       return port1
+    },
+    metrics() {
+      const answer = new Promise<readonly Family[]>((resolve) => worker.once('message', resolve))
+      worker.postMessage('metrics')
+      return answer
     },
     async close() {
       closing = true

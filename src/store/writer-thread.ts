@@ -1,10 +1,11 @@
 /**
  * The thread that owns a store's file. Started by `startSqliteWriter` with the options as worker data; the parent sends
- * it one port per handle, and `close`. A handle sends lists of operations and gets lists of outcomes, in their order.
+ * it one port per handle, `metrics` to be told what was counted, and `close`. A handle sends lists of operations and gets lists of outcomes, in their order.
  */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { systemClock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
+import { createMetrics } from '../base/metrics.ts'
 import { createCatalog } from './catalog.ts'
 import { createCheckpointer } from './checkpointer.ts'
 import { createGroup } from './group.ts'
@@ -12,17 +13,19 @@ import type { Operation, Outcome } from './operations.ts'
 import { openForWriting } from './sqlite-file.ts'
 import { createSqliteWriter } from './sqlite-writer.ts'
 import type { Schema } from './store.ts'
+import { countedWriter } from './store-metrics.ts'
 
 const { file, schema, windowMs } = workerData as { file: string; schema: Schema; windowMs: number }
 const parent = parentPort!
-const db = openForWriting(file, createCatalog(schema), limits.storeLogPagesAtMost)
+const db = openForWriting(file, createCatalog(schema), { logPages: limits.storeLogPagesAtMost })
 const checkpointer = createCheckpointer(file)
+const metrics = createMetrics()
 
 /** Outcomes of the transaction just ended, by the port they go to: one message each. */
 const answers = new Map<MessagePort, Outcome[]>()
 
 const group = createGroup({
-  writer: createSqliteWriter(db),
+  writer: countedWriter(createSqliteWriter(db), metrics, systemClock, file),
   clock: systemClock,
   windowMs,
   wrote(rows) {
@@ -43,7 +46,8 @@ function serve(port: MessagePort): void {
   })
 }
 
-parent.on('message', (message: MessagePort | 'close') => {
+parent.on('message', (message: MessagePort | 'metrics' | 'close') => {
+  if (message === 'metrics') return parent.postMessage(metrics.collect())
   if (message !== 'close') return serve(message)
   group.end()
   void checkpointer.close().then(() => {

@@ -3,6 +3,7 @@ import { createServer as createTlsServer, type TLSSocket, type TlsOptions, type 
 import type { Clock, Timer } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { createMetrics, type Metrics } from '../base/metrics.ts'
 import { type Peer, presentedChain, rememberPeer } from './peer.ts'
 import { presentedChainOptions } from './tls-options.ts'
 import { type Ceilings, ceilings, plainAddress, type Stranger, sourceOf } from './unproved.ts'
@@ -25,6 +26,8 @@ export interface ListenOptions {
   /** Several threads or processes share the port; the kernel spreads connections (not on every platform). */
   reusePort?: boolean
   tls: TlsMaterial
+  /** Where connections and handshakes are counted, under this name of the listener. */
+  counted?: { metrics: Metrics; listener: string }
   /** A connection after its handshake. The socket never emits an unhandled error, whoever takes it. */
   serve(socket: TLSSocket, peer: Peer): void
 }
@@ -44,7 +47,8 @@ export interface Listening {
  */
 export async function listen(options: ListenOptions): Promise<Listening> {
   const acceptance = createAcceptance(options)
-  const server = createTcpServer({ noDelay: true, keepAlive: true }, acceptance.accept)
+  // Nothing is read from a connection that waits for a place: it costs its descriptor and little else.
+  const server = createTcpServer({ noDelay: true, keepAlive: true, pauseOnConnect: true }, acceptance.accept)
   await bind(server, options)
   // A failing accept (no file descriptors left) must not end the process: the next one may succeed.
   server.on('error', (error) => options.log.warn({ reason: error.message }, 'a connection could not be accepted'))
@@ -79,15 +83,35 @@ interface Connection extends Stranger {
 
 function createAcceptance(options: ListenOptions) {
   const { clock, log } = options
-  const places: Ceilings = ceilings(limits.unprovedConnectionsPerSource, limits.unprovedConnections)
+  const places: Ceilings = ceilings({
+    perSource: limits.unprovedConnectionsPerSource,
+    inAll: limits.unprovedConnections,
+    waiting: limits.waitingConnections,
+  })
   /** By address and port of the peer: that is all that a TLSSocket and the socket under it have in common. */
   const connections = new Map<string, Connection>()
+  const handshake = count(options, () => ({ all: connections.size, ...places.count() }))
+
+  /** Since the event loop last came round. */
+  let begun = 0
+
+  /** So many handshakes at a time that those who are in, and ask after what was promised to them, wait for no fleet. */
+  const letIn = (): void => {
+    const isTurning = begun > 0
+    begun += places.letIn(limits.handshakesPerTurn - begun)
+    if (isTurning || begun === 0) return
+    clock.after(0, () => {
+      begun = 0
+      letIn()
+    })
+  }
 
   const prove = (connection: Connection): void => {
     connection.deadline?.cancel()
     connection.deadline = undefined
     connection.place?.leave()
     connection.place = undefined
+    letIn()
   }
 
   const accept = (raw: Socket): void => {
@@ -96,24 +120,35 @@ function createAcceptance(options: ListenOptions) {
     // Gone before it was accepted.
     if (remoteAddress === undefined) return void raw.destroy()
     const address = plainAddress(remoteAddress)
+    let isWaiting = true
+    const cut = (): void => {
+      if (isWaiting && !raw.destroyed) handshake('refused')
+      raw.destroy()
+    }
     const connection: Connection = {
       raw,
       address,
       source: sourceOf(address),
       place: undefined,
-      deadline: undefined,
-      cut: () => raw.destroy(),
+      deadline: clock.after(limits.waitingMs, cut),
+      cut,
+      enter() {
+        // Cut while it waited: it leaves its place as soon as it is closed.
+        if (raw.destroyed) return
+        isWaiting = false
+        connection.deadline?.cancel()
+        connection.deadline = clock.after(limits.handshakeMs, cut)
+        tls.emit('connection', raw)
+      },
     }
-    connection.place = places.admit(connection)
-    if (connection.place === undefined) return void raw.destroy()
     const id = `${remoteAddress}|${remotePort}`
     connections.set(id, connection)
     raw.on('close', () => {
       prove(connection)
       if (connections.get(id) === connection) connections.delete(id)
     })
-    connection.deadline = clock.after(limits.handshakeMs, connection.cut)
-    tls.emit('connection', raw)
+    connection.place = places.admit(connection)
+    letIn()
   }
 
   const secured = (socket: TLSSocket): void => {
@@ -127,8 +162,10 @@ function createAcceptance(options: ListenOptions) {
     const chain = presentedChain(socket)
     if (chain === undefined) {
       log.debug({ remote: connection.address }, 'closed: more client certificates presented than allowed')
+      handshake('failed')
       return void socket.destroy()
     }
+    handshake('ok')
     connection.deadline = clock.after(limits.proveMs, () => socket.destroy())
     const peer: Peer = { chain, address: connection.address, proved: () => prove(connection) }
     rememberPeer(socket, peer)
@@ -139,6 +176,7 @@ function createAcceptance(options: ListenOptions) {
   tls.on('secureConnection', secured)
   tls.on('tlsClientError', (error, socket) => {
     log.debug({ remote: socket.remoteAddress, reason: (error as NodeJS.ErrnoException).code }, 'TLS handshake failed')
+    handshake('failed')
     socket.destroy()
   })
 
@@ -152,6 +190,34 @@ function createAcceptance(options: ListenOptions) {
       for (const connection of [...connections.values()]) connection.cut()
     },
   }
+}
+
+type Handshake = 'ok' | 'failed' | 'refused'
+
+function count(
+  { counted = { metrics: createMetrics(), listener: '' } }: ListenOptions,
+  open: () => { all: number; placed: number; waiting: number },
+): (result: Handshake) => void {
+  const { metrics, listener } = counted
+  const handshakes = metrics.counter(
+    'muster_tls_handshakes_total',
+    'Connections by how their TLS handshake ended; refused: it found no place among strangers in time, and none began.',
+    ['listener', 'result'],
+  )
+  metrics.gauge(
+    'muster_connections',
+    'Open connections; unproved: nobody knows yet who it is; waiting: for a place among those.',
+    () => {
+      const { all, placed, waiting } = open()
+      return [
+        [all - placed - waiting, listener, 'proved'],
+        [placed, listener, 'unproved'],
+        [waiting, listener, 'waiting'],
+      ]
+    },
+    ['listener', 'state'],
+  )
+  return (result) => handshakes.add(1, listener, result)
 }
 
 function bind(server: TcpServer, options: ListenOptions): Promise<void> {

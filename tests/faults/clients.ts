@@ -3,7 +3,7 @@ import type { MusterProcess } from '../support/process.ts'
 import { type Answer, ask, sas, serviceToken, type Target } from '../support/raw-client.ts'
 import type { TpmDouble } from '../support/tpm-double.ts'
 
-/** Calls of a Muster that is killed under them, shared by the kill tests. */
+/** Calls of a Muster that is killed under them, or whose disk fills up; shared by the fault tests. */
 
 export const VERSION = 'api-version=2021-06-01'
 

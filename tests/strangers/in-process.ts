@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openStores } from '../../src/app.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { createLog } from '../../src/base/log.ts'
+import { createMetrics } from '../../src/base/metrics.ts'
 import { systemRandom } from '../../src/base/random.ts'
 import { createInProcessBus } from '../../src/bus/in-process.ts'
 import { type Config, defaults } from '../../src/config.ts'
@@ -11,6 +11,7 @@ import type { HttpEndpoint } from '../../src/endpoints/http/server.ts'
 import type { MqttEndpoint } from '../../src/endpoints/mqtt/server.ts'
 import { type Addresses, prepareInstances } from '../../src/instances.ts'
 import { deviceEndpoints, type Rooms, wireRooms } from '../../src/rooms.ts'
+import { openStores } from '../../src/stores.ts'
 
 /** The whole service with its faces, without sockets: connections are handed to `http.serve` and `mqtt.serve`. */
 export interface InProcess {
@@ -23,7 +24,7 @@ export interface InProcess {
   stop(): Promise<void>
 }
 
-export async function startInProcess(): Promise<InProcess> {
+export async function startInProcess(metrics = createMetrics()): Promise<InProcess> {
   const folder = mkdtempSync(join(tmpdir(), 'muster-fuzz-'))
   const faults: string[] = []
   const log = createLog('error', { write: (line) => void (/"(err|cause)":/.test(line) && faults.push(line)) })
@@ -33,7 +34,7 @@ export async function startInProcess(): Promise<InProcess> {
     telemetryFile: join(folder, 'telemetry.db'),
   })
   const bus = createInProcessBus()
-  const needs = { ...stores, clock: systemClock, random: systemRandom, log, bus, config }
+  const needs = { ...stores, clock: systemClock, random: systemRandom, log, bus, config, metrics }
   const rooms = wireRooms({ ...needs, managementPort: Promise.resolve(0) }, () => 443)
   await rooms.hub.start()
   const addresses = await prepareInstances(rooms.control, config, { https: 443, mqtts: 8883, management: 0 })

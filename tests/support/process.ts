@@ -13,6 +13,8 @@ export interface MusterProcess {
   readonly token: string
   /** Milliseconds from spawn to the ready file. */
   readonly startMs: number
+  /** The newest of what it wrote, log and screen. */
+  output(): string
   /** `kill -9`. */
   kill(): Promise<void>
   /** SIGTERM; answers with the exit code. */
@@ -49,6 +51,7 @@ export async function startProcess(
   return {
     ready,
     startMs,
+    output: () => output,
     pid: child.pid ?? 0,
     ca: readFileSync(ready.caFile, 'utf8'),
     token: readFileSync(ready.management.tokenFile, 'utf8').trim(),

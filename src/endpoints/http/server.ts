@@ -5,6 +5,7 @@ import type { Clock } from '../../base/clock.ts'
 import { ServiceError } from '../../base/errors.ts'
 import { limits } from '../../base/limits.ts'
 import type { Log } from '../../base/log.ts'
+import { createMetrics, type Metrics } from '../../base/metrics.ts'
 import type { Random } from '../../base/random.ts'
 import { type Peer, peerOf } from '../../wire/listener.ts'
 import type { Upgrade } from '../../wire/websocket.ts'
@@ -17,6 +18,7 @@ export interface HttpNeeds {
   readonly clock: Clock
   readonly random: Random
   readonly log: Log
+  readonly metrics?: Metrics
 }
 
 export interface HttpEndpoint {
@@ -62,6 +64,7 @@ export async function createHttpEndpoint(
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.setNotFoundHandler((request, reply) => renderFor(request)(notFound(request), request, reply))
   app.setErrorHandler(renderDpsError(needs))
+  countRequests(app, needs.metrics ?? createMetrics())
   if (needs.log.isLevelEnabled('debug'))
     app.addHook('onResponse', (request, reply, done) => {
       const { method, url, id } = request
@@ -81,6 +84,32 @@ export async function createHttpEndpoint(
       await app.close()
     },
   }
+}
+
+/** Counted by the first segment of the route's pattern, never of the request's path: those are strangers' words. */
+function countRequests(app: FastifyInstance, metrics: Metrics): void {
+  const requests = metrics.counter('muster_http_requests_total', 'HTTP requests that were answered.', [
+    'route',
+    'status',
+  ])
+  const seconds = metrics.histogram(
+    'muster_http_request_seconds',
+    'From the head of a request to the end of its answer.',
+    ['route'],
+  )
+  const segments = new Map<string, string>()
+  const routeOf = (pattern: string): string => {
+    const known = segments.get(pattern) ?? pattern.split('/')[1]!.toLowerCase()
+    segments.set(pattern, known)
+    return known
+  }
+  app.addHook('onResponse', (request, reply, done) => {
+    const { url } = request.routeOptions
+    const route = url === undefined ? 'none' : routeOf(url)
+    requests.add(1, route, `${Math.floor(reply.statusCode / 100)}xx`)
+    seconds.observe(reply.elapsedTime / 1000, route)
+    done()
+  })
 }
 
 /**

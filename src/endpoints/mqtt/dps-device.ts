@@ -11,6 +11,7 @@ import {
   type Provisioning,
   parseRegisterBody,
   requireApiVersion,
+  Throttled,
 } from '../../provisioning/provisioning.ts'
 import type { AfterAck, ConnectAnswer, MqttConnect, MqttFace, MqttPublish, MqttSession } from '../../wire/mqtt.ts'
 import type { Peer } from '../../wire/peer.ts'
@@ -24,6 +25,8 @@ export interface DpsDeviceNeeds {
   readonly random: Random
   readonly log: Log
   readonly provisioning: Pick<Provisioning, 'registrations'>
+  /** Told what each PUBLISH of a device is. */
+  readonly published?: (kind: string) => void
 }
 
 const ANSWERS = '$dps/registrations/res/#'
@@ -116,6 +119,7 @@ function createFace(needs: DpsDeviceNeeds, registrant: Registrant, connection: M
 
     async publish(message): Promise<AfterAck> {
       const { path, parameters, rid } = parseTopicRequest(message.topic)
+      needs.published?.(path === REGISTER ? 'register' : path === OPERATION ? 'operation-status' : 'unknown')
       if (path !== REGISTER && path !== OPERATION)
         throw new ServiceError(400003, 'A registering device published to a topic that is not one of this service.')
       if (rid === undefined) throw new ServiceError(400003, 'A request topic without $rid cannot be answered.')
@@ -148,6 +152,8 @@ function createRequests(needs: DpsDeviceNeeds, { claim, apiVersion }: Registrant
       connection.proved()
       return asAnswer(status)
     } catch (thrown) {
+      // Clients wait on this connection, and take its loss for a failure (Node, Python).
+      if (thrown instanceof Throttled) connection.proved()
       const error = asSeenOnMqtt(asServiceError(thrown), claim)
       const { registrationId } = claim
       const line = { trackingId, registrationId, code: error.code, reason: redactText(error.message) }

@@ -20,6 +20,8 @@ export interface HubDeviceNeeds {
   readonly log: Log
   readonly control: Control
   readonly hub: Hub
+  /** Told what each PUBLISH of a device is. */
+  readonly published?: (kind: string) => void
 }
 
 /**
@@ -118,6 +120,7 @@ function createFace(
 
     async publish(message) {
       const publication = readPublication(identity, message.topic)
+      needs.published?.(publication?.kind ?? 'unknown')
       switch (publication?.kind) {
         case 'telemetry':
           return telemetry.send(session, { ...withRetain(publication.properties, message), body: message.payload })

@@ -1,11 +1,17 @@
 import type { Duplex } from 'node:stream'
+import type { Clock } from '../../base/clock.ts'
+import { createMetrics, type Metrics } from '../../base/metrics.ts'
 import type { ConnectAnswer, MqttConnect, MqttConnection, MqttSession } from '../../wire/mqtt.ts'
 import { serveMqtt } from '../../wire/mqtt.ts'
 import type { Peer } from '../../wire/peer.ts'
 import { connectDpsDevice, type DpsDeviceNeeds } from './dps-device.ts'
 import { connectHubDevice, type HubDeviceNeeds } from './hub-device.ts'
 
-export interface MqttEndpointNeeds extends HubDeviceNeeds, DpsDeviceNeeds {}
+export interface MqttEndpointNeeds extends HubDeviceNeeds, DpsDeviceNeeds {
+  /** Times the connections out; default `clock`. */
+  readonly deadlines?: Clock
+  readonly metrics?: Metrics
+}
 
 export interface MqttEndpoint {
   /** Speaks MQTT 3.1.1 on a connection that the listener accepted. */
@@ -20,15 +26,16 @@ export interface MqttEndpoint {
  */
 export function createMqttEndpoint(needs: MqttEndpointNeeds): MqttEndpoint {
   const connections = new Map<MqttConnection, Promise<void>>()
+  const count = counters(needs.metrics ?? createMetrics(), () => connections.size)
 
   return {
     serve(stream, peer) {
       const connection = serveMqtt(stream, {
-        clock: needs.clock,
+        clock: needs.deadlines ?? needs.clock,
         log: needs.log,
         remote: peer.address,
         proved: peer.proved,
-        connect: (packet, session) => connect(needs, packet, session, peer),
+        connect: (packet, session) => connect({ ...needs, count }, packet, session, peer),
       })
       const gone = new Promise<void>((resolve) => stream.once('close', () => resolve()))
       connections.set(connection, gone)
@@ -43,14 +50,42 @@ export function createMqttEndpoint(needs: MqttEndpointNeeds): MqttEndpoint {
   }
 }
 
+interface Counters {
+  connect(service: Service, answer: ConnectAnswer): void
+  publish(service: Service, kind: string): void
+}
+
+type Service = 'dps' | 'hub'
+
+function counters(metrics: Metrics, open: () => number): Counters {
+  const connects = metrics.counter('muster_mqtt_connects_total', 'CONNECT packets by the code of their CONNACK.', [
+    'service',
+    'code',
+  ])
+  const publishes = metrics.counter('muster_mqtt_publishes_total', 'PUBLISH packets of devices, by what they are.', [
+    'service',
+    'kind',
+  ])
+  metrics.gauge('muster_mqtt_connections', 'Open MQTT connections, also inside WebSockets.', open)
+  return {
+    connect: (service, answer) => connects.add(1, service, 'refuse' in answer ? String(answer.refuse) : '0'),
+    publish: (service, kind) => publishes.add(1, service, kind),
+  }
+}
+
 async function connect(
-  needs: MqttEndpointNeeds,
+  needs: MqttEndpointNeeds & { readonly count: Counters },
   packet: MqttConnect,
   session: MqttSession,
   peer: Peer,
 ): Promise<ConnectAnswer> {
-  const open = isProvisioning(packet) ? connectDpsDevice : connectHubDevice
-  return open(needs, packet, session, peer)
+  const { count } = needs
+  const service = isProvisioning(packet) ? 'dps' : 'hub'
+  const published = (kind: string): void => count.publish(service, kind)
+  const open = service === 'dps' ? connectDpsDevice : connectHubDevice
+  const answer = await open({ ...needs, published }, packet, session, peer)
+  count.connect(service, answer)
+  return answer
 }
 
 /**

@@ -1,3 +1,4 @@
+import { chmodSync, closeSync, existsSync, openSync, renameSync } from 'node:fs'
 import type { DatabaseSync } from 'node:sqlite'
 
 /** One step of the file's layout. A released one is never changed: what it made is on users' disks. */
@@ -36,9 +37,15 @@ export const migrations: readonly Migration[] = [
   },
 ]
 
-/** Brings the file to the newest layout, one transaction a step, and refuses one that is newer still. */
+export const newestLayout = migrations.at(-1)?.number ?? 0
+
+/**
+ * Brings the file to the newest layout, one transaction a step, and refuses one that is newer still. A file of an older
+ * layout is copied beside before (`documents.db.layout-1`), because an older Muster cannot open it afterwards.
+ */
 export function migrate(db: DatabaseSync, file: string, steps: readonly Migration[] = migrations): void {
   db.exec('CREATE TABLE IF NOT EXISTS layout (number INTEGER PRIMARY KEY, name TEXT NOT NULL)')
+  keepCopy(db, file, steps.at(-1)?.number ?? 0)
   for (const step of steps) {
     db.exec('BEGIN IMMEDIATE')
     try {
@@ -55,6 +62,17 @@ export function migrate(db: DatabaseSync, file: string, steps: readonly Migratio
   requireLayout(db, file, steps)
 }
 
+function keepCopy(db: DatabaseSync, file: string, newest: number): void {
+  const found = layoutOf(db)
+  const copy = `${file}.layout-${found}`
+  if (found === 0 || found >= newest || existsSync(copy)) return
+  const fresh = `${copy}.new`
+  closeSync(openSync(fresh, 'w', 0o600)) // VACUUM INTO takes an empty file, and with it its mode
+  chmodSync(fresh, 0o600)
+  db.prepare('VACUUM INTO ?').run(fresh)
+  renameSync(fresh, copy)
+}
+
 /** For a connection that only reads: the file must be exactly at the layout this version knows. */
 export function requireLayout(db: DatabaseSync, file: string, steps: readonly Migration[] = migrations): void {
   const newest = steps.at(-1)?.number ?? 0
@@ -68,5 +86,6 @@ export function requireLayout(db: DatabaseSync, file: string, steps: readonly Mi
   )
 }
 
-const layoutOf = (db: DatabaseSync): number =>
+/** 0: nothing was made yet. Throws where the database has no layout table. */
+export const layoutOf = (db: DatabaseSync): number =>
   Number(db.prepare('SELECT coalesce(max(number), 0) AS number FROM layout').get()?.['number'] ?? 0)
