@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { choiceOption, dpsNameOption, flagOption, managementTargetOptions } from './options.ts'
+import { absentOption, choiceOption, dpsNameOption, flagOption, managementTargetOptions } from './options.ts'
 import type { Register } from './program.ts'
 
 const DEVICE_MODES = [
@@ -15,15 +15,20 @@ const DEVICE_MODES = [
 ]
 const ENROLLMENT_MODES = ['create', 'createOrUpdate', 'update', 'updateIfMatchETag', 'delete']
 
+const NO_BLOBS = 'Expected --file: blob containers are not here, files are.'
+
 /** Bulk: `import` and `export` beside the commands of one device or enrollment. */
 export const importCommands: Register = (program, environment) => {
   const imports = () => import('./imports.ts')
   const devices = within(program, 'hub', 'device-identity')
   importOptions(devices, 'import device and module identities with their twins from a file', DEVICE_MODES)
     .option('-n, --hub-name <name>', 'name of the hub; not needed when there is only one')
+    .addOption(absentOption('--ibcu, --input-blob-container-uri <uri>', NO_BLOBS))
+    .addOption(absentOption('--obcu, --output-blob-container-uri <uri>', NO_BLOBS))
     .action(async (options) => (await imports()).importDevices(options, environment))
   exportOptions(devices, 'export device and module identities with their twins to a file')
     .option('-n, --hub-name <name>', 'name of the hub; not needed when there is only one')
+    .addOption(absentOption('--bcu, --blob-container-uri <uri>', NO_BLOBS))
     .action(async (options) => (await import('./exports.ts')).exportDevices(options, environment))
   for (const [name, kind, noun] of [
     ['enrollment', 'individual', 'individual enrollments'],
