@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 // Three projects: the default run stays under three minutes; `sdk` runs the matrices of unmodified clients;
-// `slow` holds kill, power-loss, full-disk, backup, packaging, stranger, fuzz, TPM and Python suites (each has its own npm script).
+// `slow` holds kill, power-loss, full-disk, backup, packaging, stranger, fuzz, TPM, Java and Python suites (npm scripts).
 export default defineConfig({
   test: {
     globalSetup: [],
@@ -27,6 +27,7 @@ export default defineConfig({
             'tests/faults/**/*.test.ts',
             'tests/packaging/**/*.test.ts',
             'tests/strangers/**/*.test.ts',
+            'tests/sdk-java/**/*.test.ts',
             'tests/sdk-python/**/*.test.ts',
             'tests/tpm/**/*.test.ts',
           ],

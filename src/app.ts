@@ -15,6 +15,7 @@ import { type Control, controlSchema } from './control/control.ts'
 import { openDataFolder } from './data-folder.ts'
 import { management } from './endpoints/http/management.ts'
 import { managementAttempts } from './endpoints/http/management-attempts.ts'
+import { managementDevices } from './endpoints/http/management-devices.ts'
 import { managementEvents } from './endpoints/http/management-events.ts'
 import { managementOperations, type Operations } from './endpoints/http/management-operations.ts'
 import { createHttpEndpoint } from './endpoints/http/server.ts'
@@ -170,6 +171,7 @@ export async function startManagement(needs: StartManagement): Promise<Managemen
   const hosts = ['127.0.0.1', 'localhost', '[::1]']
   const http = await createHttpEndpoint(needs, [
     management({ ...needs, control, token, hosts }),
+    managementDevices({ ...needs, control, hub, token, hosts }),
     managementEvents({ ...needs, control, hub, token, hosts }),
     managementAttempts({ ...needs, control, provisioning, token, hosts }),
     managementOperations({ ...needs, operations, token, hosts }),

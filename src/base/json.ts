@@ -112,3 +112,7 @@ export function kindOf(value: unknown): string {
 export function compact<T extends object>(value: T): T {
   return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as T
 }
+
+/** Where JSON broke, as ` at position 5 …`: the engine's own message repeats the text, which may hold a secret. */
+export const jsonErrorPlace = (error: unknown): string =>
+  error instanceof SyntaxError ? (/ at position \d+( \(line \d+ column \d+\))?$/.exec(error.message)?.[0] ?? '') : ''

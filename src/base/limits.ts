@@ -45,6 +45,8 @@ export const limits = {
   mqttInFlight: 256,
   /** Their payloads together (bytes); one packet is always let through. */
   mqttInFlightBytes: 1024 * 1024,
+  /** A DPS request of QoS 0 is answered no sooner: its client may not be waiting yet. As long as a network takes. */
+  dpsAnswerAfterMs: 100,
   /** QoS 1 messages of one session that the client has not acknowledged before it is cut. */
   mqttUnacknowledged: 1_024,
   /** Bytes of one session waiting to be sent before it is cut. */
@@ -69,6 +71,8 @@ export const limits = {
   twinKeyBytes: 1024,
   twinStringBytes: 4 * 1024,
   modulesPerDevice: 50,
+  /** `ms-azure-iot-edge://{deviceId}-{generationId}`. */
+  scopeLength: 256,
   /** Edge devices below one another (hub-service.md 2.5). */
   edgeLayers: 5,
 
@@ -292,4 +296,6 @@ export const limits = {
   cliFileBytes: 1024 * 1024,
   /** Validity of the tokens that commands sign, as the az CLI's (dps.md 6.7). */
   cliTokenSeconds: 600,
+  /** Characters of a `--query`. */
+  cliQueryLength: 4_096,
 } as const

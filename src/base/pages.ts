@@ -28,3 +28,16 @@ export function parsePageRequest(
     continuation: continuation === '' ? undefined : continuation,
   }
 }
+
+/** A page of the store; a continuation that was not given out by this list is a 400. */
+export async function scanPage<T>(scan: () => Promise<T>): Promise<T> {
+  try {
+    return await scan()
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    throw new ServiceError(
+      400004,
+      'x-ms-continuation must be the value that the previous page of this list gave, found another one.',
+    )
+  }
+}

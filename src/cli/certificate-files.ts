@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import {
@@ -8,7 +8,8 @@ import {
   issueDeviceCertificate,
   issueVerificationCertificate,
 } from '../crypto/issuing.ts'
-import { type Environment, refused, usage } from './environment.ts'
+import { type Environment, usage } from './environment.ts'
+import { writeNew } from './files.ts'
 import { absolute } from './ready-file.ts'
 
 interface Place {
@@ -113,10 +114,7 @@ function filesOf(prefix: string, { out, force }: Place, environment: Environment
   const put = async (path: string, content: string, mode: number): Promise<void> => {
     await mkdir(dirname(path), { recursive: true, mode: path === paths.key ? 0o700 : 0o755 })
     if (force === true) await rm(path, { force: true })
-    // wx: a file that appeared in the meantime is not overwritten either.
-    await writeFile(path, content, { mode, flag: 'wx' }).catch((cause: NodeJS.ErrnoException) => {
-      throw refused(`Expected to write ${path}, found ${cause.code ?? cause.message}.`, cause)
-    })
+    await writeNew(path, content, mode)
     environment.stdout.write(`${path}\n`)
   }
   return {

@@ -1,5 +1,5 @@
 import { limits } from '../base/limits.ts'
-import { type Environment, readStdin, usage } from './environment.ts'
+import { type Environment, readStdin } from './environment.ts'
 import type { Register } from './program.ts'
 
 interface Options {
@@ -22,12 +22,7 @@ export const deriveKeyCommand: Register = (program, environment) => {
 }
 
 async function deriveKey({ key, registrationId }: Options, environment: Environment): Promise<void> {
-  const { decodeKey, deriveDeviceKey } = await import('../crypto/keys.ts')
-  if (registrationId === '' || registrationId.length > limits.idLength)
-    throw usage(`Expected --registration-id of 1 to ${limits.idLength} characters, found ${registrationId.length}.`)
-  const text = key === '-' ? await readStdin(environment, limits.cliFileBytes, 'the group key') : key
-  const groupKey = decodeKey(text.trim())
-  if (groupKey === undefined)
-    throw usage('Expected the group key as base64 of 16 to 64 bytes, found something else. Copy it again, whole.')
-  environment.stdout.write(`${deriveDeviceKey(groupKey, registrationId).toString('base64')}\n`)
+  const { deviceKey } = await import('./device-keys.ts')
+  const groupKey = key === '-' ? await readStdin(environment, limits.cliFileBytes, 'the group key') : key
+  environment.stdout.write(`${deviceKey(groupKey, registrationId)}\n`)
 }

@@ -1,103 +1,101 @@
-import { compact, isObject } from '../base/json.ts'
+import { compact } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
-import { type Environment, refused, usage } from './environment.ts'
-import { type Columns, type Format, print, withoutKeys } from './output.ts'
-import { ifMatch, pathOf } from './rest.ts'
-import { type HubOptions, hubRest } from './services.ts'
+import { adopt, edgeDevice, requireFreeOr } from './device-families.ts'
+import { type Environment, usage } from './environment.ts'
+import { changedIdentity } from './generic-update.ts'
+import { checkedId, type HubRegistry, type IdentityDocument, isEdge, openRegistry, textOf } from './hub-registry.ts'
+import {
+  type CredentialOptions,
+  changedAuthentication,
+  type NewCredentialOptions,
+  newAuthentication,
+} from './identity-authentication.ts'
+import { deviceColumns, type OneDevice, printIdentity, tellOfKeys } from './identity-output.ts'
+import { type Answering, print } from './output.ts'
+import type { HubOptions } from './services.ts'
 
-interface Printed extends HubOptions {
-  readonly output: Format
-  readonly showKeys?: boolean
-}
-
-interface One extends Printed {
-  readonly deviceId: string
-}
-
-export interface CreateOptions extends One {
-  readonly authMethod: 'shared_private_key' | 'x509_thumbprint' | 'x509_ca'
-  readonly primaryKey?: string
-  readonly secondaryKey?: string
-  readonly primaryThumbprint?: string
-  readonly secondaryThumbprint?: string
+interface StateOptions {
   readonly edgeEnabled?: boolean
-  readonly status: string
+  readonly status?: string
   readonly statusReason?: string
 }
 
-const VERSION = 'api-version=2021-04-12'
-
-const columns: Columns = {
-  'Device ID': 'deviceId',
-  Status: 'status',
-  Authentication: 'authentication.type',
-  Edge: 'capabilities.iotEdge',
-  Connection: 'connectionState',
-  'Last activity': 'lastActivityTime',
+interface CreateOptions extends OneDevice, StateOptions, NewCredentialOptions {
+  readonly deviceScope?: string
+  readonly setParent?: string
+  readonly addChildren?: readonly string[]
+  readonly force?: boolean
 }
 
-/** At most 1000: the registry has no paging (hub-service.md 2.1). */
+interface UpdateOptions extends OneDevice, StateOptions, CredentialOptions {
+  readonly set?: readonly string[]
+  readonly etag?: string
+}
+
 export async function listDevices(
-  options: Printed & { readonly top?: number; readonly edgeEnabled?: boolean },
+  options: HubOptions & Answering & { readonly top?: number; readonly edgeEnabled?: boolean },
   environment: Environment,
 ): Promise<void> {
-  const top = Math.min(options.top ?? limits.deviceList, limits.deviceList)
-  const rest = await hubRest(options, environment)
-  const { body } = await rest({ method: 'GET', path: `/devices?top=${top}&${VERSION}` })
-  if (!Array.isArray(body))
-    throw refused('Expected a list of devices as the answer, found something else. Is this a hub?')
-  const wanted = body.filter((device) => options.edgeEnabled === undefined || isEdge(device) === options.edgeEnabled)
-  await print(environment, options.output, shown(wanted, options), columns)
+  const { top = limits.deviceList, edgeEnabled } = options
+  const registry = await openRegistry(options, environment)
+  const admits = edgeEnabled === undefined ? undefined : (device: IdentityDocument) => isEdge(device) === edgeEnabled
+  await print(environment, options, await registry.devices(top, admits), deviceColumns)
 }
 
-export async function showDevice(options: One, environment: Environment): Promise<void> {
-  const rest = await hubRest(options, environment)
-  const { body } = await rest({ method: 'GET', path: `${pathOf('devices', options.deviceId)}?${VERSION}` })
-  await print(environment, options.output, shown(body, options), columns)
+export async function showDevice(options: OneDevice, environment: Environment): Promise<void> {
+  const registry = await openRegistry(options, environment)
+  await printIdentity(registry, await registry.get(options), options, environment)
 }
 
+/** The device; then its children get it as their parent. What can be refused is refused before anything is made. */
 export async function createDevice(options: CreateOptions, environment: Environment): Promise<void> {
+  const deviceId = checkedId('--device-id', options.deviceId)
+  const { addChildren = [], force = false, edgeEnabled: iotEdge = false } = options
+  if (addChildren.length > 0 && !iotEdge)
+    throw usage('Expected --edge-enabled with --add-children, found none: only IoT Edge devices have children.')
+  const registry = await openRegistry(options, environment)
+  const scope = options.setParent === undefined ? options.deviceScope : await scopeOfParent(registry, options.setParent)
+  const children = await requireFreeOr(force, registry, addChildren)
   const document = compact({
-    deviceId: options.deviceId,
+    deviceId,
     status: options.status,
     statusReason: options.statusReason,
-    authentication: authenticationOf(options),
-    capabilities: { iotEdge: options.edgeEnabled ?? false },
+    authentication: await newAuthentication(deviceId, options, environment),
+    capabilities: { iotEdge },
+    // An Edge device names its parent there, a leaf here (hub-service.md 2.5).
+    ...(scope !== undefined && (iotEdge ? { parentScopes: [scope] } : { deviceScope: scope })),
   })
-  const rest = await hubRest(options, environment)
-  const path = `${pathOf('devices', options.deviceId)}?${VERSION}`
-  const { body } = await rest({ method: 'PUT', path, body: document })
-  await print(environment, options.output, shown(body, options), columns)
+  const device = await registry.create({ deviceId }, document)
+  for (const child of children) await adopt(registry, child, textOf(device, 'deviceScope'))
+  tellOfKeys(options, { deviceId }, environment)
+  await print(environment, options, device, deviceColumns)
 }
 
-export async function deleteDevice(options: One & { readonly etag?: string }, environment: Environment): Promise<void> {
-  const rest = await hubRest(options, environment)
-  const path = `${pathOf('devices', options.deviceId)}?${VERSION}`
-  await rest({ method: 'DELETE', path, headers: ifMatch(options.etag) })
-}
+const scopeOfParent = async (registry: HubRegistry, parentId: string): Promise<string> =>
+  textOf(await edgeDevice(registry, parentId), 'deviceScope')
 
-const authenticationOf = (options: CreateOptions): object => {
-  const { authMethod, primaryKey, secondaryKey, primaryThumbprint, secondaryThumbprint } = options
-  const keys = primaryKey ?? secondaryKey
-  const thumbprints = primaryThumbprint ?? secondaryThumbprint
-  if (keys !== undefined && authMethod !== 'shared_private_key')
-    throw usage(
-      `Expected --primary-key and --secondary-key only with --auth-method shared_private_key, found ${authMethod}.`,
-    )
-  if (thumbprints !== undefined && authMethod !== 'x509_thumbprint')
-    throw usage(`Expected --primary-thumbprint only with --auth-method x509_thumbprint, found ${authMethod}.`)
-  if (authMethod === 'x509_ca') return { type: 'certificateAuthority' }
-  if (authMethod === 'x509_thumbprint') {
-    if (thumbprints === undefined)
-      throw usage('Expected --primary-thumbprint with --auth-method x509_thumbprint, found none.')
-    return { type: 'selfSigned', x509Thumbprint: compact({ primaryThumbprint, secondaryThumbprint }) }
+/** Members of a device that an update may change (hub-service.md 2.4). */
+const SETTABLE = ['status', 'statusReason', 'authentication', 'capabilities', 'deviceScope', 'parentScopes']
+
+/** Reads, changes and writes back what was read: another change in between is a 412 and not lost. */
+export async function updateDevice(options: UpdateOptions, environment: Environment): Promise<void> {
+  const { status, statusReason, edgeEnabled } = options
+  const registry = await openRegistry(options, environment)
+  const device = await registry.get(options)
+  const changed = {
+    ...device,
+    ...compact({ status, statusReason, authentication: changedAuthentication(device, options) }),
+    ...(edgeEnabled !== undefined && { capabilities: { iotEdge: edgeEnabled } }),
   }
-  if ((primaryKey === undefined) !== (secondaryKey === undefined))
-    throw usage('Expected both --primary-key and --secondary-key, or neither (the hub makes them), found one.')
-  return { type: 'sas', ...(keys !== undefined && { symmetricKey: { primaryKey, secondaryKey } }) }
+  const document = changedIdentity(changed, options.set ?? [], SETTABLE)
+  const written = await registry.replace(options, document, options.etag ?? textOf(device, 'etag'))
+  await print(environment, options, written, deviceColumns)
 }
 
-const isEdge = (device: unknown): boolean =>
-  isObject(device) && isObject(device['capabilities']) && device['capabilities']['iotEdge'] === true
-
-const shown = (value: unknown, { showKeys }: Printed): unknown => (showKeys === true ? value : withoutKeys(value))
+export async function deleteDevice(
+  options: OneDevice & { readonly etag?: string },
+  environment: Environment,
+): Promise<void> {
+  const registry = await openRegistry(options, environment)
+  await registry.remove(options, options.etag ?? '*')
+}

@@ -15,10 +15,20 @@ export interface Environment {
   readonly cwd: string
   /** Default: the machine's. */
   readonly clock?: Clock
+  /** How much is said beside the answer; `run` sets it from the options of the command. Default: notices. */
+  readonly verbosity?: { level: Verbosity }
 }
 
-/** Exit codes: a script can tell "the service said no" from "you asked wrongly". */
-export const exitCodes = { ok: 0, refused: 1, usage: 2 } as const
+/** On standard error: errors only; hints too; a line for each request; what is in each request and answer. */
+export type Verbosity = 'errors' | 'notices' | 'verbose' | 'debug'
+
+/** A hint beside the answer, which `--only-show-errors` leaves out. */
+export function notice({ stderr, verbosity }: Environment, text: string): void {
+  if (verbosity?.level !== 'errors') stderr.write(`muster: ${text}\n`)
+}
+
+/** Exit codes, the az CLI's: a script can tell "the service said no" from "you asked wrongly" and "it is not there". */
+export const exitCodes = { ok: 0, refused: 1, usage: 2, notFound: 3 } as const
 
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes]
 
@@ -40,6 +50,9 @@ export const usage = (message: string, cause?: unknown): CommandError =>
 /** The service, the network or the file system said no (exit code 1). */
 export const refused = (message: string, cause?: unknown): CommandError =>
   new CommandError(exitCodes.refused, message, cause === undefined ? {} : { cause })
+
+/** The service does not have what the command names (exit code 3). */
+export const notFound = (message: string): CommandError => new CommandError(exitCodes.notFound, message)
 
 /** The whole of standard input as text, at most `bytes` long. */
 export async function readStdin(environment: Environment, bytes: number, what: string): Promise<string> {

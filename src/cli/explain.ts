@@ -1,11 +1,11 @@
 import { isObject } from '../base/json.ts'
 import { type Environment, refused, usage } from './environment.ts'
 import { onlyName } from './management.ts'
-import { type Format, print } from './output.ts'
+import { type Answering, type Format, print } from './output.ts'
 import { pathOf } from './rest.ts'
 import { type ManagementOptions, managementRest } from './services.ts'
 
-interface ExplainOptions extends ManagementOptions {
+interface ExplainOptions extends ManagementOptions, Omit<Answering, 'output'> {
   readonly output: Format | 'text'
   readonly dpsName?: string
   readonly registrationId?: string
@@ -14,17 +14,21 @@ interface ExplainOptions extends ManagementOptions {
 
 /** Why a device was refused, or how it came to its hub: one screen, or with `--output json` everything there is. */
 export async function explainRegistration(options: ExplainOptions, environment: Environment): Promise<void> {
-  const { registrationId, trackingId, output } = options
+  const { registrationId, trackingId, query } = options
+  // A selection has no place on the screen for people.
+  const output = options.output === 'text' && query !== undefined ? 'json' : options.output
   if ((registrationId === undefined) === (trackingId === undefined))
     throw usage('Expected either --registration-id or --tracking-id, found both or neither.')
   const rest = await managementRest(options, environment)
   const name = await onlyName(rest, 'dps', options.dpsName)
-  const query = new URLSearchParams(registrationId === undefined ? { trackingId: trackingId! } : { registrationId })
-  const path = `${pathOf('muster', 'provisioningServices', name, 'attempts')}?${query}`
+  const parameters = new URLSearchParams(
+    registrationId === undefined ? { trackingId: trackingId! } : { registrationId },
+  )
+  const path = `${pathOf('muster', 'provisioningServices', name, 'attempts')}?${parameters}`
   const { body } = await rest({ method: 'GET', path })
-  if (output === 'json' || output === 'none') return print(environment, output, body, columns)
   const attempts = isObject(body) ? membersOf(body, 'value') : []
-  if (output === 'table') return print(environment, output, attempts, columns)
+  const isTable = output === 'table' && query === undefined
+  if (output !== 'text') return print(environment, { ...options, output }, isTable ? attempts : body, columns)
   const [latest, ...earlier] = attempts
   if (latest === undefined) throw refused(nothingKnown(registrationId ?? trackingId!))
   environment.stdout.write(`${[...screen(latest), ...listed(earlier)].join('\n')}\n`)

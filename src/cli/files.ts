@@ -1,23 +1,15 @@
-import { readFile, stat } from 'node:fs/promises'
-import { isObject, type JsonObject } from '../base/json.ts'
-import { limits } from '../base/limits.ts'
+import { writeFile } from 'node:fs/promises'
 import { CertificateError, readCertificates } from '../crypto/certificates.ts'
-import { type Environment, usage } from './environment.ts'
+import { readBounded } from './bounded-file.ts'
+import { type Environment, notice, refused, usage } from './environment.ts'
 import { absolute } from './ready-file.ts'
 
 /** Reads a file that the user named; `what` is how a complaint calls its content. */
 export async function readNamed(path: string, what: string, { cwd }: Environment): Promise<Buffer> {
   const file = absolute(cwd, path)
-  try {
-    const { size } = await stat(file)
-    if (size > limits.cliFileBytes)
-      throw usage(`Expected ${what} of at most ${limits.cliFileBytes} bytes in ${file}, found ${size} bytes.`)
-    return await readFile(file)
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException
-    if (code === undefined) throw cause
-    throw usage(`Expected ${what} in ${file}, found ${code === 'ENOENT' ? 'no such file' : code}.`, cause)
-  }
+  const content = await readBounded(file)
+  if (typeof content === 'string') throw usage(`Expected ${what} in ${file}, found ${content}.`)
+  return content
 }
 
 /**
@@ -35,9 +27,7 @@ export async function readCertificateFile(path: string, environment: Environment
     const [certificate, ...others] = readCertificates(blocks === null ? bytes : blocks.join('\n'))
     if (certificate === undefined) throw new CertificateError('it holds no certificate')
     if (others.length > 0)
-      environment.stderr.write(
-        `muster: ${path} holds ${others.length + 1} certificates; taking the first, ${certificate.subject}\n`,
-      )
+      notice(environment, `${path} holds ${others.length + 1} certificates; taking the first, ${certificate.subject}`)
     return pemOf(certificate.raw)
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
@@ -45,24 +35,14 @@ export async function readCertificateFile(path: string, environment: Environment
   }
 }
 
+/** Writes a file that is not there yet; one that appeared in the meantime is not overwritten either. */
+export async function writeNew(path: string, content: string, mode: number): Promise<void> {
+  await writeFile(path, content, { mode, flag: 'wx' }).catch((cause: NodeJS.ErrnoException) => {
+    throw refused(`Expected to write ${path}, found ${cause.code ?? cause.message}.`, cause)
+  })
+}
+
 const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
 
 const pemOf = (der: Buffer): string =>
   `-----BEGIN CERTIFICATE-----\n${der.toString('base64').replace(/.{64}(?=.)/g, '$&\n')}\n-----END CERTIFICATE-----\n`
-
-/** A JSON object given inline (`{…}`) or as a file, as the az CLI takes them. */
-export async function readJsonObject(value: string, option: string, environment: Environment): Promise<JsonObject> {
-  const inline = value.trimStart().startsWith('{')
-  const text = inline ? value : (await readNamed(value, `JSON for ${option}`, environment)).toString('utf8')
-  let document: unknown
-  try {
-    document = JSON.parse(text)
-  } catch (cause) {
-    throw usage(
-      `Expected ${option} to be a JSON object or a file of it, found text that is not JSON: ${(cause as Error).message}`,
-      cause,
-    )
-  }
-  if (!isObject(document)) throw usage(`Expected ${option} to be a JSON object, found another JSON value.`)
-  return document as JsonObject
-}

@@ -1,21 +1,28 @@
-import { Fields, isObject } from '../base/json.ts'
-import { type Environment, usage } from './environment.ts'
-import { managementPath, onlyName, policiesOf } from './management.ts'
-import { type Columns, type Format, print, withoutKeys } from './output.ts'
+import { compact, isObject, type JsonObject } from '../base/json.ts'
+import { type Environment, notFound, usage } from './environment.ts'
+import { splitHost } from './host-names.ts'
+import { type InstanceResource, onlyName, policiesOf, readInstance, replaceInstance } from './management.ts'
+import { type Answering, type Columns, print } from './output.ts'
 import type { Rest } from './rest.ts'
 import { type ManagementOptions, managementRest } from './services.ts'
 
-interface Printed extends ManagementOptions {
+interface Printed extends ManagementOptions, Answering {
   readonly dpsName?: string
-  readonly output: Format
 }
 
-interface CreateOptions extends Printed {
+interface One extends Printed {
+  readonly linkedHub: string
+}
+
+interface Allocation {
+  readonly allocationWeight?: number
+  readonly applyAllocationPolicy?: boolean
+}
+
+interface CreateOptions extends Printed, Allocation {
   readonly hubName?: string
   readonly connectionString?: string
   readonly location?: string
-  readonly allocationWeight?: number
-  readonly applyAllocationPolicy?: boolean
 }
 
 const columns: Columns = {
@@ -27,49 +34,102 @@ const columns: Columns = {
 
 /** Linked hubs are a member of the provisioning service's resource, `properties.iotHubs` (dps.md 7.1). */
 export async function listLinkedHubs(options: Printed, environment: Environment): Promise<void> {
-  const rest = await managementRest(options, environment)
-  const service = await read(rest, await onlyName(rest, 'dps', options.dpsName))
-  await print(environment, options.output, withoutKeys(service.iotHubs), columns)
+  const { service } = await find(options, environment)
+  await print(environment, options, hubsOf(service.properties), columns)
+}
+
+export async function showLinkedHub(options: One, environment: Environment): Promise<void> {
+  const { rest, service } = await find(options, environment)
+  const hub = await requireLinked(rest, hubsOf(service.properties), options.linkedHub)
+  await print(environment, options, hub, columns)
 }
 
 export async function createLinkedHub(options: CreateOptions, environment: Environment): Promise<void> {
-  const rest = await managementRest(options, environment)
-  const name = await onlyName(rest, 'dps', options.dpsName)
-  const added = await linkOf(rest, options)
-  const { resource, iotHubs, etag } = await read(rest, name)
-  const properties = { ...(isObject(resource['properties']) && resource['properties']), iotHubs: [...iotHubs, added] }
-  const headers: Record<string, string> = etag === undefined ? {} : { 'If-Match': etag }
-  await rest({ method: 'PUT', path: managementPath('dps', name), headers, body: { ...resource, properties } })
-  await print(environment, options.output, withoutKeys((await read(rest, name)).iotHubs), columns)
-}
-
-async function linkOf(rest: Rest, options: CreateOptions): Promise<object> {
-  const { hubName, connectionString, location, allocationWeight, applyAllocationPolicy } = options
+  const { hubName, connectionString, location } = options
   if ((hubName === undefined) === (connectionString === undefined))
     throw usage('Expected one of --hub-name and --connection-string, found both or neither.')
-  return {
+  const { rest, service } = await find(options, environment)
+  const added = compact({
     connectionString: connectionString ?? (await connectionStringOf(rest, hubName ?? '')),
-    ...(location !== undefined && { location }),
-    ...(allocationWeight !== undefined && { allocationWeight }),
-    ...(applyAllocationPolicy !== undefined && { applyAllocationPolicy }),
-  }
+    location,
+    ...allocationOf(options),
+  })
+  const hubs = await replaceHubs(rest, service, [...hubsOf(service.properties), added as JsonObject])
+  await print(environment, options, hubs, columns)
+}
+
+export async function updateLinkedHub(options: One & Allocation, environment: Environment): Promise<void> {
+  const changes = allocationOf(options)
+  if (Object.keys(changes).length === 0)
+    throw usage('Expected --allocation-weight or --apply-allocation-policy, found neither.')
+  const { rest, service } = await find(options, environment)
+  const hubs = hubsOf(service.properties)
+  const changed = await requireLinked(rest, hubs, options.linkedHub)
+  const after = await replaceHubs(
+    rest,
+    service,
+    hubs.map((hub) => (hub === changed ? { ...hub, ...changes } : hub)),
+  )
+  const hub = after.find(({ name }) => name === changed['name'])
+  await print(environment, options, hub, columns)
+}
+
+export async function deleteLinkedHub(options: One, environment: Environment): Promise<void> {
+  const { rest, service } = await find(options, environment)
+  const hubs = hubsOf(service.properties)
+  const gone = await requireLinked(rest, hubs, options.linkedHub)
+  const after = await replaceHubs(
+    rest,
+    service,
+    hubs.filter((hub) => hub !== gone),
+  )
+  await print(environment, options, after, columns)
+}
+
+async function find(options: Printed, environment: Environment): Promise<{ rest: Rest; service: InstanceResource }> {
+  const rest = await managementRest(options, environment)
+  return { rest, service: await readInstance(rest, 'dps', await onlyName(rest, 'dps', options.dpsName)) }
+}
+
+const hubsOf = (properties: unknown): readonly JsonObject[] => {
+  const hubs = isObject(properties) ? properties['iotHubs'] : undefined
+  return Array.isArray(hubs) ? (hubs.filter(isObject) as JsonObject[]) : []
+}
+
+async function replaceHubs(
+  rest: Rest,
+  service: InstanceResource,
+  iotHubs: readonly JsonObject[],
+): Promise<readonly JsonObject[]> {
+  const properties = { ...service.properties, iotHubs: [...iotHubs] }
+  return hubsOf((await replaceInstance(rest, 'dps', service, { properties }))['properties'])
+}
+
+/** The hub that the user means: by its host name, or a name without a dot, which is that of a hub of this service. */
+async function requireLinked(rest: Rest, hubs: readonly JsonObject[], linkedHub: string): Promise<JsonObject> {
+  const meant = (linkedHub.includes('.') ? linkedHub : await hostNameOf(rest, linkedHub)).toLowerCase()
+  const names = hubs.map((hub) => ({ hub, name: String(hub['name']).toLowerCase() }))
+  const exact = names.find(({ name }) => name === meant)
+  // Our own hubs are linked without the port that users are told (ARCHITECTURE.md), others as they were given.
+  const byHost = names.filter(({ name }) => splitHost(name).host === splitHost(meant).host)
+  const found = exact ?? (byHost.length === 1 ? byHost[0] : undefined)
+  if (found !== undefined) return found.hub
+  const known = hubs.map(({ name }) => String(name)).join(', ') || 'none'
+  throw notFound(`Expected the host name of a linked hub (${known}), found ${JSON.stringify(linkedHub.slice(0, 80))}.`)
+}
+
+const allocationOf = ({ allocationWeight, applyAllocationPolicy }: Allocation): JsonObject =>
+  compact({ allocationWeight, applyAllocationPolicy }) as JsonObject
+
+async function hostNameOf(rest: Rest, hub: string): Promise<string> {
+  const { hostName } = (await readInstance(rest, 'hub', hub)).properties
+  if (typeof hostName === 'string') return hostName
+  throw usage(`Expected a host name of ${hub}, found none.`)
 }
 
 async function connectionStringOf(rest: Rest, hub: string): Promise<string> {
-  const { body } = await rest({ method: 'GET', path: managementPath('hub', hub) })
-  const hostName = new Fields(body, hub).fields('properties')?.string('hostName')
+  const hostName = await hostNameOf(rest, hub)
   const [policy] = await policiesOf(rest, 'hub', hub)
-  if (hostName === undefined || policy === undefined)
-    throw usage(`Expected a host name and a policy of ${hub}, found none.`)
+  if (policy === undefined) throw usage(`Expected a policy of ${hub}, found none.`)
   return `HostName=${hostName};SharedAccessKeyName=${policy.keyName};SharedAccessKey=${policy.primaryKey}`
-}
-
-async function read(
-  rest: Rest,
-  name: string,
-): Promise<{ resource: Record<string, unknown>; iotHubs: readonly unknown[]; etag: string | undefined }> {
-  const { body } = await rest({ method: 'GET', path: managementPath('dps', name) })
-  const fields = new Fields(body, name)
-  const iotHubs = fields.fields('properties')?.array('iotHubs') ?? []
-  return { resource: body as Record<string, unknown>, iotHubs, etag: fields.string('etag') }
 }

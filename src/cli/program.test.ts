@@ -1,7 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
+import type { Command } from 'commander'
 import { expect, test } from 'vitest'
 import { muster } from '../../tests/support/command-line.ts'
+import { createProgram } from './program.ts'
 
 const golden = join(import.meta.dirname, '..', '..', 'tests', 'golden', 'cli')
 
@@ -14,10 +16,19 @@ const commands = [
   'certs device',
   'certs verification',
   'certs create-root-and-intermediate',
+  'completion',
   'derive-key',
   'demo',
   'dps',
+  'dps create',
+  'dps update',
+  'dps allocation-policy update',
+  'dps connection-string show',
+  'dps enrollment',
   'dps enrollment create',
+  'dps enrollment update',
+  'dps enrollment registration show',
+  'dps enrollment-group compute-device-key',
   'dps enrollment-group create',
   'dps enrollment-group list',
   'dps registration list',
@@ -25,10 +36,19 @@ const commands = [
   'dps certificate create',
   'dps certificate verify',
   'dps linked-hub create',
+  'dps linked-hub update',
+  'dps policy create',
+  'dps policy renew-key',
   'tpm',
   'hub',
   'hub list',
+  'hub create',
+  'hub policy create',
   'hub device-identity create',
+  'hub device-identity update',
+  'hub device-identity renew-key',
+  'hub device-identity children',
+  'hub module-identity create',
 ]
 
 test.each(commands)('help of "muster %s" reads as it did', async (command) => {
@@ -37,6 +57,25 @@ test.each(commands)('help of "muster %s" reads as it did', async (command) => {
   const file = join(golden, `help${command === '' ? '' : `-${command.replaceAll(' ', '-')}`}.txt`)
   if (process.env['UPDATE_GOLDEN'] === '1') writeFileSync(file, ran.out)
   expect(ran.out, 'UPDATE_GOLDEN=1 rewrites it').toBe(readFileSync(file, 'utf8'))
+})
+
+test('every command and every option says what it is, and those that answer have the same options for it', () => {
+  const silent = { write: () => undefined }
+  const tree = createProgram({ stdout: silent, stderr: silent, env: {}, cwd: '/', verbosity: { level: 'notices' } })
+  const check = (command: Command): void => {
+    const help = command.createHelp()
+    for (const child of help.visibleCommands(command)) expect(child.description(), child.name()).not.toBe('')
+    const options = help.visibleOptions(command)
+    for (const option of options) expect(option.description, `${command.name()} ${option.flags}`).not.toBe('')
+    const names = options.map(({ long }) => long)
+    if (names.includes('--output'))
+      expect(names).toEqual(expect.arrayContaining(['--query', '--only-show-errors', '--verbose', '--debug']))
+    expect(new Set(options.flatMap(({ short, long }) => [short, long].filter(Boolean))).size).toBe(
+      options.flatMap(({ short, long }) => [short, long].filter(Boolean)).length,
+    )
+    for (const child of command.commands) check(child)
+  }
+  check(tree)
 })
 
 test('the version is the package’s', async () => {

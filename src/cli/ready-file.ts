@@ -1,7 +1,9 @@
-import { readFile } from 'node:fs/promises'
 import { isAbsolute, join, resolve } from 'node:path'
-import { Fields } from '../base/json.ts'
+import { ServiceError } from '../base/errors.ts'
+import { Fields, jsonErrorPlace } from '../base/json.ts'
+import { readBounded } from './bounded-file.ts'
 import { type Environment, usage } from './environment.ts'
+import { splitHost } from './host-names.ts'
 
 /** What `muster up --ready-file` tells a script, as far as commands need it; a member is absent until its face exists. */
 export interface ReadyFile {
@@ -11,7 +13,7 @@ export interface ReadyFile {
   readonly caFile: string | undefined
   readonly idScope: string | undefined
   readonly httpsPort: number | undefined
-  readonly management: { readonly url: string; readonly tokenFile: string } | undefined
+  readonly management: { readonly url: URL; readonly tokenFile: string } | undefined
   readonly dps: { readonly hostName: string; readonly connectionString: string } | undefined
   readonly hubs: readonly { readonly name: string; readonly hostName: string; readonly connectionString: string }[]
 }
@@ -27,19 +29,17 @@ const DATA_FOLDER = 'muster-data'
  */
 export async function readReadyFile(chosen: string | undefined, { env, cwd }: Environment): Promise<ReadyFile> {
   const path = absolute(cwd, chosen ?? env['MUSTER_READY_FILE'] ?? join(env['MUSTER_DATA'] ?? DATA_FOLDER, READY_FILE))
-  const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    const found = cause.code === 'ENOENT' ? 'no such file' : (cause.code ?? cause.message)
+  const content = await readBounded(path)
+  if (typeof content === 'string')
     throw usage(
-      `Expected the ready file of a running service at ${path}, found ${found}. ` +
+      `Expected the ready file of a running service at ${path}, found ${content}. ` +
         `Start one with "muster up", name its file with --ready-file FILE or MUSTER_READY_FILE, ` +
         `or name the service with --login CONNECTION_STRING --ca FILE.`,
-      cause,
     )
-  })
   try {
-    return parseReadyFile(path, JSON.parse(text))
+    return parseReadyFile(path, JSON.parse(content.toString('utf8')))
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
+    const why = cause instanceof ServiceError ? cause.message : `text that is not JSON${jsonErrorPlace(cause)}.`
     throw usage(`Expected the ready file that "muster up" writes at ${path}, found something else: ${why}`, cause)
   }
 }
@@ -55,7 +55,7 @@ function parseReadyFile(path: string, document: unknown): ReadyFile {
     caFile: fields.string('caFile'),
     idScope: fields.string('idScope'),
     httpsPort: fields.fields('ports')?.number('https'),
-    management: management && { url: text(management, 'url'), tokenFile: text(management, 'tokenFile') },
+    management: management && { url: urlOf(management), tokenFile: text(management, 'tokenFile') },
     dps: dps && { hostName: text(dps, 'hostName'), connectionString: text(dps, 'connectionString') },
     hubs: (fields.array('hubs') ?? []).map((item, index) => {
       const hub = new Fields(item, `ready file.hubs[${index}]`)
@@ -67,5 +67,14 @@ function parseReadyFile(path: string, document: unknown): ReadyFile {
     }),
   }
 }
+
+function urlOf(management: Fields): URL {
+  const url = management.required('url', management.string('url'))
+  return URL.parse(url) ?? management.fail('url', 'a URL', JSON.stringify(url))
+}
+
+/** A host name as clients must be told it: stored names have no port, which the service may change (ARCHITECTURE.md). */
+export const dialledAs = (hostName: string, { httpsPort = 443 }: ReadyFile): string =>
+  httpsPort === 443 || splitHost(hostName).port !== undefined ? hostName : `${hostName}:${httpsPort}`
 
 export const absolute = (cwd: string, path: string): string => (isAbsolute(path) ? path : resolve(cwd, path))

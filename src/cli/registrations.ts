@@ -1,11 +1,9 @@
 import type { Environment } from './environment.ts'
-import { type Columns, type Format, print } from './output.ts'
+import { type Answering, type Columns, print } from './output.ts'
 import { ifMatch, listAll, pathOf } from './rest.ts'
 import { type DpsOptions, dpsRest } from './services.ts'
 
-interface Printed extends DpsOptions {
-  readonly output: Format
-}
+interface Printed extends DpsOptions, Answering {}
 
 const VERSION = '?api-version=2021-10-01'
 
@@ -25,7 +23,7 @@ export async function listRegistrations(
 ): Promise<void> {
   const rest = await dpsRest(options, environment)
   const path = `${pathOf('registrations', options.enrollmentId, 'query')}${VERSION}`
-  await print(environment, options.output, await listAll(rest, { method: 'POST', path }, options.top), columns)
+  await print(environment, options, await listAll(rest, { method: 'POST', path }, options.top), columns)
 }
 
 export async function showRegistration(
@@ -34,7 +32,7 @@ export async function showRegistration(
 ): Promise<void> {
   const rest = await dpsRest(options, environment)
   const path = `${pathOf('registrations', options.registrationId)}${VERSION}`
-  await print(environment, options.output, (await rest({ method: 'GET', path })).body, columns)
+  await print(environment, options, (await rest({ method: 'GET', path })).body, columns)
 }
 
 export async function deleteRegistration(

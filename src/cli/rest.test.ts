@@ -70,7 +70,7 @@ const refusals: readonly [string, Reply, string][] = [
 
 test.each(refusals)('a refusal of a %s is told in its own words', async (_who, reply, err) => {
   answer = () => reply
-  expect(await list()).toEqual({ code: 1, out: '', err })
+  expect(await list()).toEqual({ code: reply.status === 404 ? 3 : 1, out: '', err })
 })
 
 test('a secret that a refusal repeats is taken out', async () => {

@@ -6,8 +6,11 @@ import { isObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import { decodeKey } from '../crypto/keys.ts'
 import { signSas } from '../crypto/sas.ts'
-import { type CommandError, refused, usage } from './environment.ts'
-import { type ServiceTarget, splitHost, type Target } from './target.ts'
+import { type CommandError, type Environment, notFound, refused, usage } from './environment.ts'
+import { splitHost } from './host-names.ts'
+import { withoutKeys } from './output.ts'
+import type { ServiceTarget, Target } from './target.ts'
+import { traceExchange } from './trace.ts'
 
 export interface Call {
   readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE'
@@ -16,6 +19,8 @@ export interface Call {
   readonly headers?: Readonly<Record<string, string>>
   /** Sent as JSON. */
   readonly body?: unknown
+  /** Statuses besides 2xx that are answers to this call and not refusals. */
+  readonly answered?: readonly number[]
 }
 
 export interface Answer {
@@ -29,31 +34,46 @@ export interface Answer {
 export type Rest = (call: Call) => Promise<Answer>
 
 /** A REST client for `target`. It never follows redirects and never repeats a request. */
-export function createRest(target: Target, clock: Clock = systemClock): Rest {
+export function createRest(target: Target, environment: Environment): Rest {
+  const { clock = systemClock } = environment
   return async (call) => {
+    const startedAt = clock.now()
     const answer = await send(target, call, clock)
-    if (answer.status >= 200 && answer.status < 300) return answer
+    traceExchange(environment, addressOf(target), call, answer, clock.now() - startedAt)
+    if ((answer.status >= 200 && answer.status < 300) || call.answered?.includes(answer.status)) return answer
     throw refusal(call, answer)
   }
 }
 
-/** Every page of a list: follows `x-ms-continuation` until it is absent or `top` items are there. */
-export async function listAll(rest: Rest, call: Call, top = Number.POSITIVE_INFINITY): Promise<unknown[]> {
+/**
+ * Every page of a list: follows `x-ms-continuation` until it is absent or `top` items are there. With `admits` only
+ * those that it lets through are kept and counted, so that nothing else of a large list is held.
+ */
+export async function listAll(
+  rest: Rest,
+  call: Call,
+  top = Number.POSITIVE_INFINITY,
+  admits?: (item: unknown) => boolean,
+): Promise<unknown[]> {
   const items: unknown[] = []
   let continuation: string | undefined
   do {
-    const page = Number.isFinite(top) ? { 'x-ms-max-item-count': String(top - items.length) } : {}
+    const few = admits === undefined && Number.isFinite(top)
+    const page = few ? { 'x-ms-max-item-count': String(top - items.length) } : {}
     const next = continuation === undefined ? {} : { 'x-ms-continuation': continuation }
     const { body, headers } = await rest({ ...call, headers: { ...call.headers, ...page, ...next } })
     if (!Array.isArray(body)) throw refused('Expected a list as the answer, found something else. Is this the service?')
-    items.push(...body)
+    items.push(...(admits === undefined ? body : body.filter(admits)))
     continuation = headers['x-ms-continuation'] as string | undefined
   } while (continuation !== undefined && items.length < top)
   return items.slice(0, top)
 }
 
-/** A path from literal segments and ids; each is percent-encoded. */
-export const pathOf = (...segments: readonly string[]): string => `/${segments.map(encodeURIComponent).join('/')}`
+/** A path from literal segments and ids; each is percent-encoded. An empty one would name another resource. */
+export function pathOf(...segments: readonly string[]): string {
+  if (segments.includes('')) throw usage('Expected an ID or a name, found an empty text.')
+  return `/${segments.map((segment) => encodeURIComponent(segment.toWellFormed())).join('/')}`
+}
 
 /** `If-Match` for a change: the etag given, else any. */
 export const ifMatch = (etag: string | undefined): Record<string, string> => ({ 'If-Match': etag ?? '*' })
@@ -132,7 +152,8 @@ export function refusal({ method, path }: Call, { status, body }: Answer): Comma
   const { code, message, trackingId } = errorOf(body)
   const codeText = code === undefined || code === String(status) ? '' : ` ${code}`
   const tracking = trackingId === undefined ? '' : ` (tracking ID ${trackingId})`
-  return refused(`the service refused ${method} ${path.split('?')[0]} with ${status}${codeText}: ${message}${tracking}`)
+  const text = `the service refused ${method} ${path.split('?')[0]} with ${status}${codeText}: ${message}${tracking}`
+  return status === 404 ? notFound(text) : refused(text)
 }
 
 function errorOf(body: unknown): { code?: string; message: string; trackingId?: string } {
@@ -147,7 +168,7 @@ function errorOf(body: unknown): { code?: string; message: string; trackingId?: 
   const code = inner['errorCode'] ?? inner['code']
   const { message, trackingId } = inner
   return {
-    message: typeof message === 'string' ? message : JSON.stringify(body).slice(0, 500),
+    message: typeof message === 'string' ? message : JSON.stringify(withoutKeys(body)).slice(0, 500),
     ...(code !== undefined && { code: String(code) }),
     ...(typeof trackingId === 'string' && trackingId !== '' && { trackingId }),
   }
@@ -165,8 +186,11 @@ const ADVICE: Readonly<Record<string, string>> = {
     'The certificate is for other names: use one of them, or give "muster up" this one with --host.',
 }
 
+const addressOf = (target: Target): string =>
+  target.kind === 'bearer' ? target.url.origin : `https://${target.dial.host}:${target.dial.port}`
+
 function unreachable(target: Target, cause: Error): CommandError {
-  const where = target.kind === 'bearer' ? target.url.origin : `https://${target.dial.host}:${target.dial.port}`
+  const where = addressOf(target)
   const code = (cause as NodeJS.ErrnoException).code ?? ''
   const advice = ADVICE[code]
   return refused(`Expected an answer from ${where}, found ${cause.message}.${advice ? ` ${advice}` : ''}`, cause)

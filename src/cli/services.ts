@@ -1,9 +1,10 @@
 import { Fields } from '../base/json.ts'
 import { type Environment, usage } from './environment.ts'
+import { readNamed } from './files.ts'
 import { managementPath, policiesOf } from './management.ts'
-import { absolute, type ReadyFile, readReadyFile } from './ready-file.ts'
+import { dialledAs, type ReadyFile, readReadyFile } from './ready-file.ts'
 import { createRest, type Rest } from './rest.ts'
-import { loginTarget, readText, readyTarget } from './target.ts'
+import { loginTarget, readyTarget, type ServiceTarget } from './target.ts'
 
 /** How a command is told which service it is for. */
 interface TargetOptions {
@@ -27,26 +28,43 @@ export interface ManagementOptions {
 /** The provisioning service's REST API: by `--login`, else by name through the management API, else the ready file's. */
 export async function dpsRest(options: DpsOptions, environment: Environment): Promise<Rest> {
   const { login, ca, dpsName } = options
-  if (login !== undefined) return createRest(await loginTarget(login, ca, environment), environment.clock)
+  if (login !== undefined) return createRest(await loginTarget(login, ca, environment), environment)
   const ready = await readReadyFile(options.readyFile, environment)
   const connectionString =
     dpsName === undefined ? ready.dps?.connectionString : await discover(ready, 'dps', dpsName, environment)
   if (connectionString === undefined) throw usage(`Expected a provisioning service in ${ready.path}, found none.`)
-  return createRest(await readyTarget(ready, connectionString, ca, environment), environment.clock)
+  return createRest(await readyTarget(ready, connectionString, ca, environment), environment)
 }
 
-/** A hub's REST API: by `--login`, else by name through the management API, else the only one of the ready file. */
-export async function hubRest(options: HubOptions, environment: Environment): Promise<Rest> {
+/** A hub's REST API, found in the same way as its target. */
+export const hubRest = async (options: HubOptions, environment: Environment): Promise<Rest> =>
+  createRest(await hubTarget(options, environment), environment)
+
+/** Where a hub's REST API is: by `--login`, else by name through the management API, else the only one of the ready file. */
+export async function hubTarget(options: HubOptions, environment: Environment): Promise<ServiceTarget> {
   const { login, ca, hubName } = options
-  if (login !== undefined) return createRest(await loginTarget(login, ca, environment), environment.clock)
+  if (login !== undefined) return loginTarget(login, ca, environment)
   const ready = await readReadyFile(options.readyFile, environment)
-  const [only, ...others] = ready.hubs
-  if (hubName === undefined && others.length > 0)
-    throw usage(`Expected --hub-name: the service has several hubs, ${ready.hubs.map(({ name }) => name).join(', ')}.`)
   const connectionString =
-    hubName === undefined ? only?.connectionString : await discover(ready, 'hub', hubName, environment)
-  if (connectionString === undefined) throw usage(`Expected a hub in ${ready.path}, found none.`)
-  return createRest(await readyTarget(ready, connectionString, ca, environment), environment.clock)
+    hubName === undefined ? onlyHub(ready).connectionString : await discover(ready, 'hub', hubName, environment)
+  return readyTarget(ready, connectionString, ca, environment)
+}
+
+/** The management API for a hub, and the hub's name there; undefined with `--login`, which leads to the hub alone. */
+export async function hubManagement(
+  options: HubOptions,
+  environment: Environment,
+): Promise<{ readonly rest: Rest; readonly name: string } | undefined> {
+  if (options.login !== undefined) return undefined
+  const ready = await readReadyFile(options.readyFile, environment)
+  return { rest: await managementOf(ready, environment), name: options.hubName ?? onlyHub(ready).name }
+}
+
+function onlyHub({ path, hubs }: ReadyFile): ReadyFile['hubs'][number] {
+  const [only, ...others] = hubs
+  if (only === undefined) throw usage(`Expected a hub in ${path}, found none.`)
+  if (others.length === 0) return only
+  throw usage(`Expected --hub-name: the service has several hubs, ${hubs.map(({ name }) => name).join(', ')}.`)
 }
 
 /** The management API, which only the ready file names. */
@@ -54,11 +72,13 @@ export async function managementRest(options: ManagementOptions, environment: En
   return managementOf(await readReadyFile(options.readyFile, environment), environment)
 }
 
-async function managementOf(ready: ReadyFile, environment: Environment): Promise<Rest> {
+/** The management API of a ready file that was read already. */
+export async function managementOf(ready: ReadyFile, environment: Environment): Promise<Rest> {
   if (ready.management === undefined) throw usage(`Expected a management API in ${ready.path}, found none.`)
-  const token = await readText(absolute(environment.cwd, ready.management.tokenFile), 'the management token')
-  const target = { kind: 'bearer', url: new URL(ready.management.url), token: token.trim() } as const
-  return createRest(target, environment.clock)
+  const { url, tokenFile } = ready.management
+  const token = (await readNamed(tokenFile, 'the management token', environment)).toString('utf8').trim()
+  const target = { kind: 'bearer', url, token } as const
+  return createRest(target, environment)
 }
 
 /** Looks a service up by name, as the az CLI does through its control plane, and takes its first policy. */
@@ -75,5 +95,5 @@ async function discover(
   const [policy] = await policiesOf(rest, kind, name)
   if (hostName === undefined || policy === undefined)
     throw usage(`Expected a host name and a shared access policy of ${name}, found none.`)
-  return `HostName=${hostName};SharedAccessKeyName=${policy.keyName};SharedAccessKey=${policy.primaryKey}`
+  return `HostName=${dialledAs(hostName, ready)};SharedAccessKeyName=${policy.keyName};SharedAccessKey=${policy.primaryKey}`
 }

@@ -1,6 +1,7 @@
-import { readFile } from 'node:fs/promises'
 import { type Environment, usage } from './environment.ts'
-import { absolute, type ReadyFile } from './ready-file.ts'
+import { readNamed } from './files.ts'
+import { isHostName, splitHost } from './host-names.ts'
+import type { ReadyFile } from './ready-file.ts'
 
 /** A REST endpoint that takes SAS tokens of a shared access policy. */
 export interface ServiceTarget {
@@ -68,26 +69,20 @@ export function parseConnectionString(text: string): { hostName: string; policy:
       )
     return value
   }) as [string, string, string]
+  if (!isHostName(hostName))
+    throw usage(
+      'Expected HostName in the connection string to be a name or an address, with :port where it is not 443, found something else.',
+    )
   return { hostName, policy, key }
-}
-
-/** Host and port of `name`, `name:port`, `1.2.3.4:port`, `[::1]:port`, `::1`. */
-export function splitHost(hostName: string): { host: string; port: number | undefined } {
-  const bracketed = /^\[([^\]]+)\](?::(\d+))?$/.exec(hostName)
-  const plain = /^([^:]+):(\d+)$/.exec(hostName)
-  const [, host = hostName, port] = bracketed ?? plain ?? []
-  return { host, port: port === undefined ? undefined : Number(port) }
 }
 
 /** A listener on every address is reached on loopback. */
 const reachable = (address: string): string =>
   address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address
 
-const readCa = (file: string | undefined, { cwd }: Environment): Promise<string | undefined> =>
-  file === undefined ? Promise.resolve(undefined) : readText(absolute(cwd, file), 'the CA certificate')
-
-export async function readText(path: string, what: string): Promise<string> {
-  return readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-    throw usage(`Expected ${what} in ${path}, found ${cause.code ?? cause.message}.`, cause)
-  })
+async function readCa(file: string | undefined, environment: Environment): Promise<string | undefined> {
+  if (file === undefined) return undefined
+  const text = (await readNamed(file, 'the CA certificate', environment)).toString('utf8')
+  if (/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/.test(text)) return text
+  throw usage(`Expected the CA certificate in ${file} as PEM, found no certificate. The ready file calls it caFile.`)
 }

@@ -2,27 +2,24 @@ import { systemClock } from '../base/clock.ts'
 import { compact } from '../base/json.ts'
 import type { TpmDevice } from '../tpm-device/keys.ts'
 import { type Environment, refused, usage } from './environment.ts'
-import { outputOption } from './options.ts'
-import { type Format, print } from './output.ts'
+import { answerOptions } from './options.ts'
+import { type Answering, print } from './output.ts'
 import type { Register } from './program.ts'
 
-interface Options {
+interface Options extends Answering {
   readonly device?: string
   readonly create?: boolean
-  readonly output: Format
 }
 
 /** `muster tpm`: what an enrollment needs to know of the TPM of this machine. */
 export const tpmCommand: Register = (program, environment) => {
-  program
-    .command('tpm')
+  answerOptions(program.command('tpm'))
     .description('print the registration ID and the endorsement key of a TPM')
     .option(
       '-d, --device <address>',
       '/dev/<file>, tcp:<host>:<port>, unix:<path> (both swtpm) or mssim:<host>:<port> (default: /dev/tpmrm0, else /dev/tpm0)',
     )
     .option('--create', 'make the keys that the TPM does not hold yet, from the TCG template, and keep them in the TPM')
-    .addOption(outputOption())
     .addHelpText(
       'after',
       '\nOne TPM gives another endorsement key to each SDK that comes first, so enroll the key that it holds already.',
@@ -30,7 +27,7 @@ export const tpmCommand: Register = (program, environment) => {
     .action((options: Options) => printTpm(options, environment))
 }
 
-async function printTpm({ device, create = false, output }: Options, environment: Environment): Promise<void> {
+async function printTpm({ device, create = false, ...answering }: Options, environment: Environment): Promise<void> {
   const { openTpm, parseTpmAddress, TPM_ADDRESS_RULE } = await import('../tpm-device/transport.ts')
   const { tpmDevice } = await import('../tpm-device/keys.ts')
   const name = device ?? (await foundDevice())
@@ -40,7 +37,7 @@ async function printTpm({ device, create = false, output }: Options, environment
   try {
     const tpm = await tpmDevice(transport).catch(toRefusal(name))
     const document = await describe(tpm, create).catch(toRefusal(name))
-    await print(environment, output, document, {
+    await print(environment, answering, document, {
       'Registration ID': 'registrationId',
       'Endorsement key': 'endorsementKey',
       'Made from': 'endorsementKeyTemplate',

@@ -15,12 +15,20 @@ export function upCommand(program: Command, environment: Environment): void {
     .option('--ready-file <file>', 'write addresses and credentials there (JSON, mode 0600) once everything listens')
   for (const { name, help } of settings) {
     if (name === 'host') command.option('--host <name...>', help)
-    else command.option(`--${name} <value>`, help)
+    else command.option(`--${name} <${PATHS.get(name) ?? 'value'}>`, help)
   }
   command.action(async (flags: Record<string, string | string[] | undefined>) => {
     await up(flags, environment)
   })
 }
+
+/** Settings that are paths: help says so, and completion offers files. */
+const PATHS: ReadonlyMap<string, string> = new Map([
+  ['data', 'folder'],
+  ['certificate', 'file'],
+  ['certificate-key', 'file'],
+  ['outbound-ca', 'file'],
+])
 
 async function up(flags: Record<string, string | string[] | undefined>, environment: Environment): Promise<void> {
   const absolute = (path: string): string => (isAbsolute(path) ? path : resolve(environment.cwd, path))

@@ -34,7 +34,7 @@ export function parseAuthentication(body: Fields, random: Random, none: 'modules
   }
 }
 
-export const generatedKeys = (random: Random): Authentication => ({
+export const generatedKeys = (random: Random): Extract<Authentication, { type: 'sas' }> => ({
   type: 'sas',
   primaryKey: generateKey(random, GENERATED_KEY_BYTES),
   secondaryKey: generateKey(random, GENERATED_KEY_BYTES),

@@ -1,11 +1,12 @@
-import { asServiceError, type Code, codes, ServiceError } from '../base/errors.ts'
+import { type Code, ServiceError } from '../base/errors.ts'
 import { type IfMatch, parseIfMatch } from '../base/etags.ts'
-import { Fields, type JsonObject, kindOf } from '../base/json.ts'
+import { type Fields, type JsonObject, kindOf } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import type { Random } from '../base/random.ts'
 import type { Caller, IotHub } from '../control/control.ts'
 import type { TwinContent } from '../documents/twin-record.ts'
 import { requireTwinContent, requireTwinSize, SERVICE_MEMBERS } from '../documents/twin-rules.ts'
+import { type Item, itemError, parseItems } from './bulk-items.ts'
 import { deviceInput } from './devices.ts'
 import type { ModuleRegistry } from './module-registry.ts'
 import { moduleInput } from './modules.ts'
@@ -44,12 +45,6 @@ export interface BulkResult {
  * request that is malformed as a whole is refused (400004, 400011, 413002).
  */
 export type Bulk = (caller: Caller, hub: IotHub, body: unknown) => Promise<BulkResult>
-
-interface Item {
-  readonly fields: Fields
-  readonly deviceId: string
-  readonly moduleId: string | undefined
-}
 
 export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; random: Random }): Bulk {
   const { registry, random } = needs
@@ -133,6 +128,8 @@ export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; r
   }
 
   return async (caller, hub, body) => {
+    if (!Array.isArray(body))
+      throw new ServiceError(400004, `The body must be an array of devices, found ${kindOf(body)}.`)
     const items = parseItems(body)
     const failed = new Map<Item, BulkError>()
     // In order within a device (its modules need it), side by side otherwise, so that they share the store's commits.
@@ -171,24 +168,6 @@ async function succeeds(step: () => Promise<unknown>, otherwise: Code): Promise<
   }
 }
 
-function parseItems(body: unknown): Item[] {
-  if (!Array.isArray(body))
-    throw new ServiceError(400004, `The body must be an array of devices, found ${kindOf(body)}.`)
-  if (body.length > limits.deviceBulk)
-    throw new ServiceError(413002, `One request may change ${limits.deviceBulk} devices, found ${body.length}.`)
-  const seen = new Set<string>()
-  return body.map((each: unknown, at) => {
-    const fields = new Fields(each, `[${at}]`)
-    const deviceId = fields.required('id', fields.string('id'))
-    const moduleId = fields.string('moduleId') || undefined
-    const key = JSON.stringify([deviceId, moduleId])
-    if (seen.has(key))
-      throw new ServiceError(400011, `[${at}] names ${key} again; one request may name an identity once.`)
-    seen.add(key)
-    return { fields, deviceId, moduleId }
-  })
-}
-
 function requiredEtag(fields: Fields, etag: string | undefined): IfMatch {
   const ifMatch = parseIfMatch(etag)
   return ifMatch.kind === 'absent' ? fields.fail('etag', 'an etag or * for this importMode', 'none') : ifMatch
@@ -214,35 +193,14 @@ function twinOf(fields: Fields): TwinContent {
   return twin
 }
 
-/**
- * The C# client takes only names of the numbered list of hub-service.md 12.2 and throws on others: those get the
- * nearest of that list.
- */
-const NUMBERED = new Set<Code>([
-  400001, 400003, 400004, 400005, 400006, 400011, 400012, 400301, 401001, 401002, 401003, 403002, 404001, 404010,
-  409001, 409301, 412001, 413001, 413002, 413003, 429001, 500001, 503001,
-])
-const NEAREST: Readonly<Record<number, Code>> = {
-  400: 400004,
-  401: 401002,
-  403: 403002,
-  404: 404001,
-  409: 409001,
-  412: 412001,
-  413: 413001,
-  429: 429001,
-  503: 503001,
-}
-
 function bulkError({ fields, deviceId, moduleId }: Item, thrown: unknown): BulkError {
-  const error = asServiceError(thrown)
-  const code = NUMBERED.has(error.code) ? error.code : (NEAREST[error.status] ?? 500001)
+  const { errorCode, errorStatus } = itemError(thrown)
   const mode = fields.get('importMode')
   return {
     deviceId,
     moduleId: moduleId ?? null,
-    errorCode: codes[code],
-    errorStatus: error.message,
+    errorCode,
+    errorStatus,
     operation: typeof mode === 'string' ? mode.slice(0, limits.idLength) : 'create',
   }
 }

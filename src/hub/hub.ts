@@ -9,6 +9,7 @@ import { type Bulk, createBulk } from './bulk.ts'
 import { createChangeRetention } from './change-retention.ts'
 import { createChanges } from './changes.ts'
 import { createDeviceAuth, type DeviceAuth } from './device-auth.ts'
+import { createKeyRenewal, type RenewKeys } from './key-renewal.ts'
 import { createModuleRegistry, type ModuleRegistry } from './module-registry.ts'
 import { createNodes } from './nodes.ts'
 import { createProvision, type Provision } from './provision.ts'
@@ -37,6 +38,7 @@ export interface HubNeeds {
 
 export interface Registry extends DeviceRegistry, ModuleRegistry {
   readonly bulk: Bulk
+  readonly renewKeys: RenewKeys
   readonly provision: Provision
   /** What lives in the hub, in words; undefined: nothing, so that it may be deleted. */
   contents(hubName: string): Promise<string | undefined>
@@ -78,6 +80,7 @@ export function createHub(needs: HubNeeds): Hub {
     registry: {
       ...identities,
       bulk: createBulk({ registry: identities, random }),
+      renewKeys: createKeyRenewal(registryNeeds),
       provision: createProvision(registryNeeds),
       async contents(hubName) {
         const count = await store.count(devices, { prefix: `${hubName}/` })

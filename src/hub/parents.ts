@@ -15,7 +15,8 @@ const NO_PARENTS: Parents = { parentScopes: undefined, expect: [] }
 
 /**
  * Whose child a device is to be (hub-service.md 2.5). A leaf names its parent's scope as `deviceScope`, an empty one
- * for none; an Edge device names it in `parentScopes`, its own `deviceScope` is the hub's to give.
+ * for none; an Edge device names it in `parentScopes`, empty for none, its own `deviceScope` is the hub's to give.
+ * @param current the parent it has, of a device that is updated
  */
 export async function findParents(
   store: Store,
@@ -25,7 +26,10 @@ export async function findParents(
   input: Pick<DeviceInput, 'deviceScope' | 'parentScopes'>,
   current?: readonly string[],
 ): Promise<Parents> {
-  const wanted = iotEdge || input.deviceScope === undefined ? (input.parentScopes ?? []) : [input.deviceScope]
+  // The az CLI's update of an Edge device leaves its parentScopes out and does not mean that it has no parent.
+  const unchanged = iotEdge ? current : undefined
+  const wanted =
+    iotEdge || input.deviceScope === undefined ? (input.parentScopes ?? unchanged ?? []) : [input.deviceScope]
   const parentScopes = wanted.filter((scope) => scope !== '')
   if (parentScopes.length === 0) return NO_PARENTS
   if (parentScopes.length > 1)

@@ -64,7 +64,10 @@ export interface DirectoryEntry {
   readonly modelId?: string
 }
 
-export const devices = collection<DeviceRecord>('hubDevices', { disabledIn: '$.disabledIn' })
+export const devices = collection<DeviceRecord>('hubDevices', {
+  disabledIn: '$.disabledIn',
+  parentScope: '$.parentScopes[0]',
+})
 export const modules = collection<ModuleRecord>('hubModules')
 export const moduleLists = collection<ModuleList>('hubModuleLists')
 export const twins = collection<TwinRecord>('hubTwins')

@@ -3,6 +3,7 @@ import { ServiceError } from '../base/errors.ts'
 import { type IfMatch, identityEtag, requireMatch } from '../base/etags.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
+import { type Page, type PageRequest, scanPage } from '../base/pages.ts'
 import type { Random } from '../base/random.ts'
 import type { Caller, IotHub } from '../control/control.ts'
 import { isIdentityId } from '../documents/identity-ids.ts'
@@ -42,6 +43,11 @@ export interface DeviceRegistry {
   getDevice(hub: IotHub, deviceId: string): Promise<DeviceDocument>
   /** Up to `top` devices, in no promised order. */
   listDevices(hub: IotHub, top: number): Promise<readonly DeviceDocument[]>
+  /**
+   * All devices of the hub, or the children of the Edge device whose scope is named, page by page in the order of
+   * their ids. Throws 400004 for a continuation that this list did not give.
+   */
+  pageDevices(hub: IotHub, page: PageRequest, parentScope?: string): Promise<Page<DeviceDocument>>
   /** Without If-Match creates (409001 if there), with it replaces what a client may set (404001, 412001). */
   putDevice(caller: Caller, hub: IotHub, deviceId: string, body: unknown, ifMatch: IfMatch): Promise<DeviceDocument>
   createDevice(
@@ -161,6 +167,14 @@ export function createDeviceRegistry(needs: RegistryNeeds): DeviceRegistry {
     return stored
   }
 
+  async function documentsOf(hub: IotHub, found: readonly Stored<DeviceRecord>[]): Promise<DeviceDocument[]> {
+    const states = await needs.directory.states(
+      hub.name,
+      found.map(({ value }) => value),
+    )
+    return found.map((stored, at) => deviceDocument(stored, states[at] ?? NEVER_CONNECTED))
+  }
+
   async function documentOf(hub: IotHub, stored: Stored<DeviceRecord>): Promise<DeviceDocument> {
     const [state = NEVER_CONNECTED] = await needs.directory.states(hub.name, [stored.value])
     return deviceDocument(stored, state)
@@ -175,12 +189,16 @@ export function createDeviceRegistry(needs: RegistryNeeds): DeviceRegistry {
     },
 
     async listDevices(hub, top) {
-      const { items } = await store.scan(devices, { prefix: `${hub.name}/`, limit: Math.min(top, limits.deviceList) })
-      const states = await needs.directory.states(
-        hub.name,
-        items.map(({ value }) => value),
-      )
-      return items.map((stored, at) => deviceDocument(stored, states[at] ?? NEVER_CONNECTED))
+      const { items } = await store.scan(devices, { ...ofHub(hub), limit: Math.min(top, limits.deviceList) })
+      return documentsOf(hub, items)
+    },
+
+    async pageDevices(hub, { size, continuation }, parentScope) {
+      const range = parentScope === undefined ? ofHub(hub) : { index: 'parentScope', equals: parentScope }
+      const { items, next } = await scanPage(() => store.scan(devices, { ...range, limit: size, after: continuation }))
+      // A scope holds a generation id and is not meant to be that of a device in another hub too; nothing enforces it.
+      const own = items.filter(({ id }) => id.startsWith(ofHub(hub).prefix))
+      return { items: await documentsOf(hub, own), ...(next !== undefined && { continuation: next }) }
     },
 
     async putDevice(caller, hub, deviceId, body, ifMatch) {
@@ -200,7 +218,7 @@ export function createDeviceRegistry(needs: RegistryNeeds): DeviceRegistry {
 
     async deviceStatistics(hub) {
       const [totalDeviceCount, disabledDeviceCount] = await Promise.all([
-        store.count(devices, { prefix: `${hub.name}/` }),
+        store.count(devices, ofHub(hub)),
         store.count(devices, { index: 'disabledIn', equals: hub.name }),
       ])
       return { totalDeviceCount, enabledDeviceCount: totalDeviceCount - disabledDeviceCount, disabledDeviceCount }
@@ -244,6 +262,8 @@ function reasonToLook(old: DeviceRecord, now: DeviceRecord): 'status' | 'credent
   if (old.status !== now.status) return 'status'
   return old.keyed === now.keyed ? undefined : 'credentials'
 }
+
+const ofHub = (hub: IotHub) => ({ prefix: `${hub.name}/` })
 
 /** How many a list is to have at most: `top` of the query string, 1 to 1000 (hub-service.md 2.1). */
 export function parseTop(top: string | undefined): number {

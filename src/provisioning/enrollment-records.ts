@@ -4,7 +4,7 @@ import { enrollmentEtag, type IfMatch, parseIfMatch, requireMatch } from '../bas
 import { Fields, type JsonObject } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
-import type { Page, PageRequest } from '../base/pages.ts'
+import { type Page, type PageRequest, scanPage } from '../base/pages.ts'
 import type { Random } from '../base/random.ts'
 import type { Caller, ProvisioningService } from '../control/control.ts'
 import type { Collection, Commit, Expectation, Store, Stored } from '../store/store.ts'
@@ -211,19 +211,6 @@ export function createEnrollmentRecords<T extends IndividualEnrollment | Enrollm
 export function requirePresence({ name, presence }: ProvisioningService, conflicts: readonly Expectation[]): void {
   if (conflicts.some(({ in: of, id }) => of === presence.in && id === presence.id))
     throw new ServiceError(404000, `The provisioning service ${name} is being deleted; nothing can be made in it.`)
-}
-
-/** A page of the store; a continuation that was not given out by this list is a 400. */
-export async function scanPage<T>(scan: () => Promise<T>): Promise<T> {
-  try {
-    return await scan()
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error
-    throw new ServiceError(
-      400004,
-      'x-ms-continuation must be the value that the previous page of this list gave, found another one.',
-    )
-  }
 }
 
 const BULK_MODES = ['create', 'update', 'updateIfMatchETag', 'delete'] as const

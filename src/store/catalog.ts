@@ -2,7 +2,7 @@ import type { Collection, Queue, Schema } from './store.ts'
 
 /** What a name of a collection, queue or index may be, so that it can stand in SQL between quotes. */
 const NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/
-const PATH = /^\$(\.[A-Za-z0-9_$-]{1,64})+$/
+const PATH = /^\$(\.[A-Za-z0-9_$-]{1,64}(\[\d{1,3}\])?)+$/
 
 /** A declared collection or queue as the SQLite adapter sees it. */
 export interface Table {
@@ -17,7 +17,8 @@ export interface Table {
 /** The member of a document that an index is on. */
 export interface Member {
   readonly path: string
-  readonly names: readonly string[]
+  /** Names of members and, for an item of a list, its number. */
+  readonly steps: readonly (string | number)[]
   /** Queries must repeat this text exactly to be served by the index. */
   readonly sql: string
 }
@@ -66,9 +67,11 @@ function tableOf(of: Collection<unknown> | Queue<unknown>): Table {
 
 function member(index: string, path: string): Member {
   requireName('index', index)
-  if (!PATH.test(path)) throw new Error(`The index ${index} has the path ${path}; it must look like $.member.member.`)
-  const names = path.split('.').slice(1)
-  return { path, names, sql: `json_extract(value, '$${names.map((name) => `."${name}"`).join('')}')` }
+  if (!PATH.test(path))
+    throw new Error(`The index ${index} has the path ${path}; it must look like $.member.member[0].`)
+  const steps = Array.from(path.matchAll(/\.([^.[]+)|\[(\d+)\]/g), ([, name, item]) => name ?? Number(item))
+  const inSql = steps.map((step) => (typeof step === 'string' ? `."${step}"` : `[${step}]`)).join('')
+  return { path, steps, sql: `json_extract(value, '$${inSql}')` }
 }
 
 function requireName(kind: string, text: string): void {
@@ -76,11 +79,12 @@ function requireName(kind: string, text: string): void {
 }
 
 /** The value of a document's member; undefined where the document has none. */
-export function memberOf({ names }: Member, document: unknown): unknown {
+export function memberOf({ steps }: Member, document: unknown): unknown {
   let value = document
-  for (const name of names) {
+  for (const step of steps) {
     if (typeof value !== 'object' || value === null) return undefined
-    value = (value as Record<string, unknown>)[name]
+    if (typeof step === 'number' && !Array.isArray(value)) return undefined
+    value = (value as Record<string | number, unknown>)[step]
   }
   return value
 }

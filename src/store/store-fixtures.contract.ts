@@ -4,10 +4,16 @@ export interface Device {
   readonly name?: string | null
   readonly rank?: number
   readonly at?: { readonly site?: string }
+  readonly list?: readonly string[]
   readonly text?: string
 }
 
-export const devices = collection<Device>('devices', { name: '$.name', rank: '$.rank', site: '$.at.site' })
+export const devices = collection<Device>('devices', {
+  name: '$.name',
+  rank: '$.rank',
+  site: '$.at.site',
+  first: '$.list[0]',
+})
 export const notes = collection<unknown>('notes')
 export const work = queue<{ readonly step: number }>('work')
 export const contractSchema: Schema = { collections: [devices, notes], queues: [work] }

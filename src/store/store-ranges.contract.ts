@@ -62,6 +62,15 @@ export function rangeRules(rule: Rule): void {
     expect(await ids(store, { index: 'site' })).toEqual(['a'])
   })
 
+  rule('an index may be on an item of a list', async (store) => {
+    const odd = { collection: devices, id: 'd', value: { list: { 0: 'x' } } }
+    await store.commit({ put: [device('a', { list: ['x', 'y'] }), device('b', { list: [] }), device('c'), odd] })
+    expect(await ids(store, { index: 'first' })).toEqual(['a'])
+    expect(await ids(store, { index: 'first', equals: 'y' })).toEqual([])
+    await store.commit({ put: [device('a', { list: ['y'] })] })
+    expect(await ids(store, { index: 'first', equals: 'y' })).toEqual(['a'])
+  })
+
   rule('numbers and text in one index are ranges apart', async (store) => {
     const odd = (id: string, rank: unknown) => ({ collection: devices, id, value: { rank } })
     await store.commit({ put: [odd('n', 5), odd('t', 'five'), odd('e', '')] })

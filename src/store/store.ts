@@ -5,8 +5,8 @@
  */
 
 /**
- * A declared collection of JSON documents. Index name -> JSON path of a string or number member (`$.a.b`); documents
- * where it is absent or null are not in the index.
+ * A declared collection of JSON documents. Index name -> JSON path of a string or number member (`$.a.b`, `$.a[0]`);
+ * documents where it is absent or null are not in the index.
  */
 export interface Collection<T> {
   readonly name: string

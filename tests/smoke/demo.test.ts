@@ -29,7 +29,7 @@ test('the demo ends with five devices, each assigned and heard, and leaves nothi
 let service: FakeService
 beforeAll(async () => {
   service = await startFakeService(({ path }) => {
-    if (path.startsWith('/devices')) return { body: [{ deviceId: 'd1' }] }
+    if (path.endsWith('/devices')) return { body: [{ deviceId: 'd1' }] }
     if (path.startsWith('/twins')) return { body: { tags: { site: 'elsewhere' } } }
     if (path.startsWith('/registrations')) return { body: { status: 'failed', deviceId: 'd1' } }
     if (path === '/IotHubs') return { body: { value: [{ name: 'hub1' }] } }

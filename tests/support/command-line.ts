@@ -1,6 +1,9 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import type { Clock } from '../../src/base/clock.ts'
 import { run } from '../../src/cli/program.ts'
+import type { TestMuster } from './muster.ts'
 
 export interface Ran {
   readonly code: number
@@ -28,4 +31,14 @@ export async function muster(words: readonly string[], options: Options = {}): P
     cwd: options.cwd ?? '/nonexistent',
   })
   return { code, out: out.join(''), err: err.join('') }
+}
+
+/** Writes the ready file of a Muster in this process, as `muster up` would, and answers with its path. */
+export function writeReadyFile({ app, addresses, folder }: TestMuster): string {
+  const readyFile = join(folder, 'ready.json')
+  const tokenFile = join(folder, 'token')
+  writeFileSync(tokenFile, app.managementToken)
+  const management = { url: `http://127.0.0.1:${addresses.ports.management}`, tokenFile }
+  writeFileSync(readyFile, JSON.stringify({ ...addresses, caFile: app.caFile, management }))
+  return readyFile
 }

@@ -1,7 +1,8 @@
-import { execFile, execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type DeviceProcess, startDevices } from './device-process.ts'
 
 const suite = join(import.meta.dirname, '..', 'sdk-python')
 
@@ -18,14 +19,6 @@ export function pythonWithSdk(): string {
   return python
 }
 
-/** Runs `device.py` with one JSON object; `caFile` is all that it trusts. */
-export function runDevice(python: string, caFile: string, device: object): Promise<Record<string, unknown>> {
-  const env = { PATH: process.env['PATH'], SSL_CERT_FILE: caFile }
-  return new Promise((resolve, reject) => {
-    const child = execFile(python, [join(suite, 'device.py')], { env, timeout: 120_000 }, (error, stdout, stderr) => {
-      if (error) return reject(new Error(`${error.message}\n${stderr}`))
-      resolve(JSON.parse(stdout) as Record<string, unknown>)
-    })
-    child.stdin?.end(JSON.stringify(device))
-  })
-}
+/** Runs `devices.py`; `caFile` is all that it trusts. */
+export const startPythonDevices = (python: string, caFile: string): DeviceProcess =>
+  startDevices(python, [join(suite, 'devices.py')], { PATH: process.env['PATH'], SSL_CERT_FILE: caFile })

@@ -236,6 +236,89 @@ describe('az CLI', () => {
     expect(changed.json()).toMatchObject({ provisioningStatus: 'disabled', attestation: record['attestation'] })
   })
 
+  // The models of the extension (azext_iot/operations/dps.py) leave out what is None, and send the twin, the reprovision
+  // policy and the capabilities always.
+  const defaults = {
+    capabilities: { iotEdge: false },
+    initialTwin: { tags: {}, properties: { desired: {} } },
+    reprovisionPolicy: { updateHubAssignment: true, migrateDeviceData: true },
+  }
+
+  test('create and update of a group with keys: the keys are fetched first, and both are sent', async () => {
+    const [first, second, next] = [newKey(), newKey(), newKey()]
+    const path = '/enrollmentGroups/cli-keys'
+    const body = { enrollmentGroupId: 'cli-keys', ...symmetricKeys(first, second), ...defaults }
+    expect(object(await send(cli, 'PUT', path, { body }))).toMatchObject({ ...body, provisioningStatus: 'enabled' })
+    const { createdDateTimeUtc: _c, lastUpdatedDateTimeUtc: _l, ...record } = object(await send(cli, 'GET', path))
+    expect(JSON.stringify(record)).not.toContain('primaryKey')
+    const attestation = object(await send(cli, 'POST', `${path}/attestationmechanism`))
+    expect(attestation).toEqual(symmetricKeys(first, second).attestation)
+    const changed = {
+      ...record,
+      attestation: { ...attestation, symmetricKey: { primaryKey: next, secondaryKey: second } },
+    }
+    const updated = object(await send(cli, 'PUT', path, { body: changed, headers: ['If-Match: *'] }))
+    expect(updated['attestation']).toEqual(symmetricKeys(next, second).attestation)
+    expect(updated['etag']).not.toBe(record['etag'])
+    const stale = await send(cli, 'PUT', path, { body: changed, headers: [`If-Match: ${record['etag']}`] })
+    expect(stale.status).toBe(412)
+  })
+
+  test('update of an X.509 enrollment: the second certificate is taken away, the first stays by its info', async () => {
+    const [one, two] = [await deviceCertificate('cli-slots'), await deviceCertificate('cli-slots')]
+    const path = '/enrollments/cli-slots'
+    const created = await send(cli, 'PUT', path, {
+      body: { registrationId: 'cli-slots', ...clientCertificates(one.certificate, two.certificate), ...defaults },
+    })
+    const { attestation, ...record } = object(created) as { attestation: { x509: { clientCertificates: Slots } } }
+    const { primary, secondary } = attestation.x509.clientCertificates
+    expect(secondary.info).not.toEqual(primary.info)
+    const body = { ...record, attestation: { type: 'x509', x509: { clientCertificates: { primary } } } }
+    const updated = object(await send(cli, 'PUT', path, { body, headers: ['If-Match: *'] }))
+    expect(updated['attestation']).toEqual(body.attestation)
+  })
+
+  interface Slots {
+    readonly primary: { readonly info: object }
+    readonly secondary: { readonly info: object }
+  }
+
+  test('--iot-hub-host-name is static allocation to one hub; --device-info goes beside the twin', async () => {
+    const { hostName = '' } = muster.addresses.hubs[0] ?? {}
+    const own = hostName.replace(/:\d+$/, '')
+    const body = {
+      registrationId: 'cli-static',
+      attestation: { type: 'symmetricKey', symmetricKey: {} },
+      ...defaults,
+      allocationPolicy: 'static',
+      iotHubs: [own],
+      optionalDeviceInformation: { color: 'red' },
+    }
+    const answer = object(await send(cli, 'PUT', '/enrollments/cli-static', { body }))
+    expect(answer).toMatchObject({
+      allocationPolicy: 'static',
+      iotHubs: [own],
+      optionalDeviceInformation: { color: 'red' },
+    })
+    expect(answer).not.toHaveProperty('iotHubHostName')
+  })
+
+  test('its token holds host and port; one for the host alone serves too', async () => {
+    const { hostName } = parseConnectionString(muster.addresses.dps.connectionString)
+    expect(hostName).toMatch(/:\d+$/)
+    const alone: Client = { ...cli, token: (host, key, name) => cli.token(host.replace(/:\d+$/, ''), key, name) }
+    for (const client of [cli, alone]) {
+      const answer = await send(client, 'POST', '/enrollmentGroups/query', { body: { query: 'SELECT *' } })
+      expect(answer.statusLine).toBe('HTTP/1.1 200 OK')
+    }
+  })
+
+  test('a registration is deleted with If-Match: *, and is not there to be shown', async () => {
+    expect((await send(cli, 'DELETE', '/registrations/cli-nobody', { headers: ['If-Match: *'] })).status).toBe(404)
+    const shown = await send(cli, 'GET', '/registrations/cli-nobody')
+    expect([shown.status, shown.json()]).toMatchObject([404, { errorCode: 404201 }])
+  })
+
   test('null members mean absent', async () => {
     const answer = await send(cli, 'PUT', '/enrollments/cli-nulls', {
       body: {

@@ -294,13 +294,46 @@ test('twins are read with their own members, in the order of the real service', 
   ])
 })
 
+test('keys are renewed with RegistryWrite: 200 all, 207 some, 400 none, one body', async () => {
+  const path = '/devices/keys/regenerate?api-version=2024-03-31'
+  for (const id of ['renew-1', 'renew-2'])
+    await call('PUT', `/devices/${id}`, { body: { deviceId: id, ...sasDevice() } })
+  const renew = (...ids: string[]) =>
+    call('POST', path, { body: { policyKey: 'primaryKey', devices: ids.map((id) => ({ id })) } })
+  const all = await renew('renew-1', 'renew-2')
+  expect([all.status, all.headers['content-type']]).toEqual([200, 'application/json; charset=utf-8'])
+  expect(all.body).toMatchObject({
+    policyKey: 'primaryKey',
+    errors: [],
+    rotatedKeys: [{ id: 'renew-1' }, { id: 'renew-2' }],
+  })
+  const some = await renew('renew-1', 'nobody')
+  expect([some.status, some.body]).toMatchObject([
+    207,
+    { rotatedKeys: [{}], errors: [{ errorCode: 'DeviceNotFound' }] },
+  ])
+  const none = await renew('nobody')
+  expect([none.status, none.body]).toEqual([
+    400,
+    {
+      policyKey: 'primaryKey',
+      rotatedKeys: [],
+      errors: [{ id: 'nobody', moduleId: null, errorCode: 'DeviceNotFound', errorStatus: 'nobody' }],
+    },
+  ])
+  const body = { policyKey: 'both', devices: [{ id: 'renew-1' }] }
+  for (const token of [policyToken('registryRead'), policyToken('service'), undefined])
+    expect((await call('POST', path, { body, token })).status).toBe(401)
+  // A device may be called so.
+  expect((await call('PUT', '/devices/keys', { body: { deviceId: 'keys' } })).status).toBe(200)
+})
+
 test('what this release does not have is refused by name', async () => {
   const notAvailable = [404, 'FeatureNotSupported', 'ErrorCode:FeatureNotSupported']
   const notAllowed = [405, 'GenericMethodNotAllowed', 'ErrorCode:GenericMethodNotAllowed']
   for (const [method, path] of [
     ['POST', '/devices/query'],
     ['POST', '/devices%2Fquery'],
-    ['POST', '/devices/keys/regenerate'],
     ['DELETE', '/devices/d1/commands'],
     ['POST', '/devices/d1/messages/events'],
     ['GET', '/devices/d1/messages/deviceBound'],
@@ -325,6 +358,7 @@ test('what this release does not have is refused by name', async () => {
     // Java sends PATCH as POST.
     ['POST', '/twins/d1', { 'x-http-method-override': 'PATCH' }],
     ['POST', '/devices/d1', {}],
+    ['PUT', '/devices/keys/regenerate', {}],
     ['DELETE', '/statistics/devices', {}],
   ] as const)
     expect([path, ...refused(await call(method, path, { body: {}, headers }))]).toEqual([path, ...notAllowed])

@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../../base/clock.ts'
 import { parseIfMatch } from '../../base/etags.ts'
 import type { Log } from '../../base/log.ts'
+import type { KeyRenewal } from '../../hub/key-renewal.ts'
 import { parseTop } from '../../hub/registry.ts'
 import { admitService, admitToModules, type HubFaceNeeds, jsonOf, paramOf, refuseUnbuilt } from './hub-request.ts'
 import { renderHubError } from './render.ts'
@@ -13,7 +14,8 @@ export interface HubRegistryNeeds extends HubFaceNeeds {
 }
 
 /** Paths that have operations; the other methods on them are refused as methods. `/devices/query` is no device. */
-const KNOWN = /^\/(devices(\/(?!query\/?$)[^/]+(\/modules(\/[^/]+)?)?)?|statistics\/(devices|service))\/?$/i
+const KNOWN =
+  /^\/(devices(\/keys\/regenerate|\/(?!query\/?$)[^/]+(\/modules(\/[^/]+)?)?)?|statistics\/(devices|service))\/?$/i
 
 /** The identity registry over HTTPS (hub-service.md 2): devices, modules, bulk changes, statistics. Any api-version. */
 export const hubRegistry =
@@ -30,6 +32,12 @@ export const hubRegistry =
       const { hub, caller } = await admitService(needs, request, 'RegistryWrite')
       return registry.bulk(caller, hub, jsonOf(request))
     })
+    app.post('/devices/keys/regenerate', async (request, reply) => {
+      const { hub, caller } = await admitService(needs, request, 'RegistryWrite')
+      const renewal = await registry.renewKeys(caller, hub, jsonOf(request))
+      return reply.code(statusOf(renewal)).send(renewal)
+    })
+
     app.get('/devices/:deviceId', async (request, reply) => {
       const { hub } = await admitService(needs, request, 'RegistryRead')
       return tagged(reply, await registry.getDevice(hub, paramOf(request, 'deviceId')))
@@ -94,6 +102,10 @@ const UNBUILT = [
   '/messages/*',
   '/files/*',
 ]
+
+/** All, some or none of the keys were renewed; the body is the same (hub-service.md 2.8). */
+const statusOf = ({ rotatedKeys, errors }: KeyRenewal): number =>
+  errors.length === 0 ? 200 : rotatedKeys.length > 0 ? 207 : 400
 
 const idsOf = (request: FastifyRequest) => ({
   deviceId: paramOf(request, 'deviceId'),

@@ -322,10 +322,22 @@ test('answers follow the grant: QoS 0 where 0 was asked, 1 for 2, none without a
   expect(received).toEqual([])
 })
 
-test('a request at QoS 0 is answered as well', async () => {
-  const { open, publish, answer } = await start()
+test('a request at QoS 0 is answered once its client may be waiting: Java misses what comes sooner', async () => {
+  const registered = Promise.withResolvers<void>()
+  const registrations = {
+    register: async () => {
+      registered.resolve()
+      return { operationId: '5.1', status: 'assigning' }
+    },
+  }
+  const { open, publish, answer, received, room } = await start({ registrations })
   await open()
   publish(`${REGISTER}1`, '{"registrationId":"dev-001"}', 0)
+  await registered.promise
+  room.clock.advance(limits.dpsAnswerAfterMs - 1)
+  await new Promise(setImmediate)
+  expect(received).toEqual([])
+  room.clock.advance(1)
   expect((await answer()).topic).toContain('/res/202/?$rid=1&')
 })
 

@@ -90,6 +90,13 @@ function createFace(needs: DpsDeviceNeeds, registrant: Registrant, connection: M
   /** The grant for answers; undefined: the client has not subscribed, and gets none. */
   let granted: 0 | 1 | undefined
 
+  /**
+   * Java publishes at QoS 0 and begins to wait only then: an answer that is there sooner wakes nobody, and the device
+   * gives up after its 60 s (observed with provisioning-device-client 2.1.3, one registration in thirty).
+   */
+  const untilClientWaits = (): Promise<void> =>
+    new Promise((resolve) => needs.clock.after(limits.dpsAnswerAfterMs, resolve))
+
   const answerOn = (rid: string, { status, retryAfter, body }: Answer): void => {
     if (granted === undefined) return
     const more = retryAfter === undefined ? {} : { 'retry-after': retryAfter }
@@ -115,8 +122,10 @@ function createFace(needs: DpsDeviceNeeds, registrant: Registrant, connection: M
       if (path !== REGISTER && path !== OPERATION)
         throw new ServiceError(400003, 'A registering device published to a topic that is not one of this service.')
       if (rid === undefined) throw new ServiceError(400003, 'A request topic without $rid cannot be answered.')
-      const answer =
-        path === REGISTER ? await ask.register(message) : await ask.operation(parameters.get('operationId'))
+      const [answer] = await Promise.all([
+        path === REGISTER ? ask.register(message) : ask.operation(parameters.get('operationId')),
+        message.qos === 0 ? untilClientWaits() : undefined,
+      ])
       // C# insists on its PUBACK before the answer (dps.md 2.5).
       return { afterAck: () => answerOn(rid, answer) }
     },
