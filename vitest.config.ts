@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 
 // Three projects: the default run stays under three minutes; `sdk` runs the matrices of unmodified clients;
-// `slow` holds kill, power-loss, full-disk, backup, packaging, stranger, fuzz, TPM, Java and Python suites (npm scripts).
+// `slow` holds kill, power-loss, full-disk, backup, packaging, npm, stranger, fuzz, TPM, Java and Python suites (each has its own npm script).
 export default defineConfig({
   test: {
     globalSetup: [],
@@ -12,6 +12,7 @@ export default defineConfig({
           include: [
             'src/**/*.test.ts',
             'tests/*.test.ts',
+            'tests/testing/**/*.test.ts',
             'tests/wire/**/*.test.ts',
             'tests/smoke/**/*.test.ts',
             'tests/upgrade/**/*.test.ts',
@@ -25,6 +26,7 @@ export default defineConfig({
           name: 'slow',
           include: [
             'tests/faults/**/*.test.ts',
+            'tests/npm/**/*.test.ts',
             'tests/packaging/**/*.test.ts',
             'tests/strangers/**/*.test.ts',
             'tests/sdk-java/**/*.test.ts',

@@ -1,6 +1,5 @@
-import { createServer, type Server } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import type { MessagePort } from 'node:worker_threads'
 import { createBackups } from './backups.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { limits } from './base/limits.ts'
@@ -11,7 +10,6 @@ import { type Random, systemRandom } from './base/random.ts'
 import type { Bus } from './bus/bus.ts'
 import { createInProcessBus } from './bus/in-process.ts'
 import type { Config } from './config.ts'
-import { type Control, controlSchema } from './control/control.ts'
 import { openDataFolder } from './data-folder.ts'
 import { management } from './endpoints/http/management.ts'
 import { managementAttempts } from './endpoints/http/management-attempts.ts'
@@ -20,35 +18,22 @@ import { managementEvents } from './endpoints/http/management-events.ts'
 import { managementOperations, type Operations } from './endpoints/http/management-operations.ts'
 import { createHttpEndpoint } from './endpoints/http/server.ts'
 import { createHealth, freeBytes, type Health } from './health.ts'
-import { hubSchema } from './hub/hub.ts'
-import { type Addresses, type DevicePorts, prepareInstances } from './instances.ts'
+import type { Addresses, DevicePorts } from './instances.ts'
 import { answerMetrics, createMetricsCollector } from './metrics-collector.ts'
-import { provisioningSchema } from './provisioning/provisioning.ts'
 import { deviceEndpoints, type RoomNeeds, type Rooms, wireRooms } from './rooms.ts'
-import { connectSqliteStore, openSqliteStore } from './store/sqlite.ts'
-import type { Schema, Store } from './store/store.ts'
+import { prepareSeeded, readConfiguredSeed } from './seeding.ts'
+import { openStores, type Stores } from './stores.ts'
 import { byFirstByte, MQTT_CONNECT } from './wire/first-byte.ts'
 import { type Listening, listen, type Peer, type TlsMaterial } from './wire/listener.ts'
 import { proveChainVisible } from './wire/self-test.ts'
 
-/** Everything in the documents file. */
-export const schema: Schema = {
-  collections: [...controlSchema.collections, ...provisioningSchema.collections, ...hubSchema.collections],
-  queues: [...controlSchema.queues, ...provisioningSchema.queues, ...hubSchema.queues],
-}
-/** The telemetry file holds logs only. */
-export const telemetrySchema: Schema = { collections: [], queues: [] }
-
 /** Time, chance and where messages for people go. */
 export interface World {
   readonly clock: Clock
+  /** Times connections out, default `clock`; apart from it where a test moves the clock under live connections. */
+  readonly deadlines?: Clock
   readonly random: Random
   readonly log: Log
-}
-
-export interface Stores {
-  readonly store: Store
-  readonly telemetry: Store
 }
 
 /** What a node is made of, whoever owns the threads. */
@@ -57,32 +42,6 @@ export interface NodeNeeds extends World, Stores {
   readonly config: Config
   /** Of this thread. */
   readonly metrics: Metrics
-}
-
-interface DatabaseFiles {
-  readonly documentsFile: string
-  readonly telemetryFile: string
-}
-
-/** This thread's stores: through the writer threads' ports, or (without) with the writers in this thread. */
-export async function openStores(
-  files: DatabaseFiles,
-  ports?: { readonly documents: MessagePort; readonly telemetry: MessagePort },
-  metrics?: Metrics,
-): Promise<Stores> {
-  const { documentsFile, telemetryFile } = files
-  const [store, telemetry] = await Promise.all(
-    ports === undefined
-      ? [
-          openSqliteStore({ file: documentsFile, schema, windowMs: 0, ...(metrics && { metrics }) }),
-          openSqliteStore({ file: telemetryFile, schema: telemetrySchema, windowMs: 0, ...(metrics && { metrics }) }),
-        ]
-      : [
-          connectSqliteStore({ file: documentsFile, schema, port: ports.documents }),
-          connectSqliteStore({ file: telemetryFile, schema: telemetrySchema, port: ports.telemetry }),
-        ],
-  )
-  return { store, telemetry }
 }
 
 /** A node that serves devices and services. */
@@ -100,46 +59,76 @@ export interface StartNode extends RoomNeeds {
   readonly startedAt: number
 }
 
+/** The rooms and endpoints of a node, without listeners. */
+export interface NodeInside {
+  readonly rooms: Rooms
+  serveHttps(socket: TLSSocket, peer: Peer): void
+  serveMqtts(socket: TLSSocket, peer: Peer): void
+  /** Once it can be reached. @param startedAt as in `StartNode` */
+  start(startedAt: number): void
+  /** Ends the connections, beside the listeners that close. */
+  close(): Promise<void>
+  /** After that: no connection is left. */
+  stop(): Promise<void>
+}
+
+/** @param httpsPort the one that clients dial; asked for once the listener is bound */
+export async function openNode(needs: RoomNeeds, httpsPort: () => number): Promise<NodeInside> {
+  const rooms = wireRooms(needs, httpsPort)
+  const { http, mqtt } = await deviceEndpoints(needs, rooms)
+  await rooms.hub.start()
+  const silence = answerMetrics(needs.bus, needs.metrics, needs.random.uuid())
+  // SDKs that can be told a port know one only: off the standard port it speaks both protocols.
+  const serveBoth = (socket: TLSSocket, peer: Peer): void =>
+    byFirstByte(socket, (first) => (first === MQTT_CONNECT ? mqtt.serve(socket, peer) : http.serve(socket)))
+  return {
+    rooms,
+    serveHttps: needs.config.ports.https === 443 ? (socket) => http.serve(socket) : serveBoth,
+    serveMqtts: mqtt.serve,
+    start: rooms.provisioning.registrations.start,
+    close: async () => {
+      silence()
+      await Promise.all([http.close(), mqtt.close()])
+    },
+    stop: async () => {
+      // What waits for a webhook or a remote hub is taken up at the next start.
+      rooms.outbound.close()
+      await rooms.provisioning.registrations.stop()
+      await rooms.hub.stop()
+    },
+  }
+}
+
 export async function startNode(needs: StartNode): Promise<RunningNode> {
   const { clock, log, tls, reusePort, startedAt, config, metrics } = needs
   let httpsPort = config.ports.https
-  const rooms = wireRooms(needs, () => httpsPort)
   await proveChainVisible()
-  const { http, mqtt } = await deviceEndpoints(needs, rooms)
-  await rooms.hub.start()
+  const node = await openNode(needs, () => httpsPort)
   const listening: Listening[] = []
-  const silence = answerMetrics(needs.bus, metrics, needs.random.uuid())
   const stop = async (): Promise<void> => {
-    silence()
-    await Promise.all([...listening.map((each) => each.close()), http.close(), mqtt.close()])
-    // What waits for a webhook or a remote hub is taken up at the next start.
-    rooms.outbound.close()
-    await rooms.provisioning.registrations.stop()
-    await rooms.hub.stop()
+    await Promise.all([...listening.map((each) => each.close()), node.close()])
+    await node.stop()
   }
   try {
-    const common = { clock, log, tls, reusePort, address: config.address }
-    // SDKs that can be told a port know one only: off the standard port it speaks both protocols.
-    const serveBoth = (socket: TLSSocket, peer: Peer): void =>
-      byFirstByte(socket, (first) => (first === MQTT_CONNECT ? mqtt.serve(socket, peer) : http.serve(socket)))
-    const serve = config.ports.https === 443 ? (socket: TLSSocket) => http.serve(socket) : serveBoth
+    const common = { clock: needs.deadlines ?? clock, log, tls, reusePort, address: config.address }
+    const counted = (listener: 'https' | 'mqtts') => ({ metrics, listener })
     const https = await listen({
       ...common,
       port: config.ports.https,
-      serve,
-      counted: { metrics, listener: 'https' },
+      serve: node.serveHttps,
+      counted: counted('https'),
     })
     listening.push(https)
     httpsPort = https.port
     const mqtts = await listen({
       ...common,
       port: config.ports.mqtts,
-      serve: mqtt.serve,
-      counted: { metrics, listener: 'mqtts' },
+      serve: node.serveMqtts,
+      counted: counted('mqtts'),
     })
     listening.push(mqtts)
-    rooms.provisioning.registrations.start(startedAt)
-    return { ports: { https: https.port, mqtts: mqtts.port }, rooms, stop }
+    node.start(startedAt)
+    return { ports: { https: https.port, mqtts: mqtts.port }, rooms: node.rooms, stop }
   } catch (error) {
     await stop()
     throw error
@@ -148,7 +137,7 @@ export async function startNode(needs: StartNode): Promise<RunningNode> {
 
 export interface ManagementNode {
   readonly port: number
-  readonly control: Control
+  readonly rooms: Rooms
   stop(): Promise<void>
 }
 
@@ -162,35 +151,46 @@ export interface StartManagement extends NodeNeeds {
 
 /** The management API: plain HTTP on loopback whatever the other listeners bind, with its own token. */
 export async function startManagement(needs: StartManagement): Promise<ManagementNode> {
-  const { config, token } = needs
-  const { operations, health, stop } = createOperations(needs)
+  const { config } = needs
   const managementPort = Promise.withResolvers<number>()
   // Serves no device, so no device is told a port here.
-  const wired = { ...needs, managementPort: managementPort.promise }
-  const { control, hub, provisioning } = wireRooms(wired, () => config.ports.https)
-  const hosts = ['127.0.0.1', 'localhost', '[::1]']
-  const http = await createHttpEndpoint(needs, [
-    management({ ...needs, control, token, hosts }),
-    managementDevices({ ...needs, control, hub, token, hosts }),
-    managementEvents({ ...needs, control, hub, token, hosts }),
-    managementAttempts({ ...needs, control, provisioning, token, hosts }),
-    managementOperations({ ...needs, operations, token, hosts }),
-  ])
-  const server = createServer((socket) => http.serve(socket))
-  server.maxConnections = limits.managementConnections
-  await listenOnLoopback(server, config.ports.management)
-  const bound = server.address()
-  const port = typeof bound === 'object' && bound !== null ? bound.port : 0
-  managementPort.resolve(port)
-  await health.start()
+  const rooms = wireRooms({ ...needs, managementPort: managementPort.promise }, () => config.ports.https)
+  const inside = await openManagement(needs, rooms)
+  const listening = await listenOnLoopback(config.ports.management, inside.serve)
+  managementPort.resolve(listening.port)
+  await inside.start()
   return {
-    port,
-    control,
+    port: listening.port,
+    rooms,
+    stop: async () => {
+      await Promise.all([listening.close(), inside.stop()])
+    },
+  }
+}
+
+/** The management API without its listener. */
+export interface ManagementInside {
+  serve(socket: Socket): void
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+export async function openManagement(needs: StartManagement, rooms: Rooms): Promise<ManagementInside> {
+  const { operations, health, stop } = createOperations(needs)
+  const guarded = { ...needs, ...rooms, operations, hosts: ['127.0.0.1', 'localhost', '[::1]'] }
+  const http = await createHttpEndpoint(needs, [
+    management(guarded),
+    managementDevices(guarded),
+    managementEvents(guarded),
+    managementAttempts(guarded),
+    managementOperations(guarded),
+  ])
+  return {
+    serve: http.serve,
+    start: health.start,
     stop: async () => {
       await stop()
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       await http.close()
-      await closed
     },
   }
 }
@@ -222,8 +222,14 @@ function createOperations(needs: StartManagement): {
   return { operations: { missing: health.missing, metrics: collect, backups }, health, stop }
 }
 
-const listenOnLoopback = (server: Server, port: number): Promise<void> =>
-  new Promise((resolve, reject) => {
+/** Where the management API listens: plain TCP. */
+export async function listenOnLoopback(
+  port: number,
+  serve: (socket: Socket) => void,
+): Promise<{ readonly port: number; close(): Promise<void> }> {
+  const server = createServer(serve)
+  server.maxConnections = limits.managementConnections
+  await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
       reject(
         new Error(
@@ -233,6 +239,12 @@ const listenOnLoopback = (server: Server, port: number): Promise<void> =>
     )
     server.listen({ host: '127.0.0.1', port }, () => resolve())
   })
+  const bound = server.address()
+  return {
+    port: typeof bound === 'object' && bound !== null ? bound.port : port,
+    close: () => new Promise((resolve) => server.close(() => resolve())),
+  }
+}
 
 /** The product as a value: one node in this thread. For tests in process and for embedding. */
 export interface App {
@@ -245,23 +257,24 @@ export interface App {
 }
 
 export function createApp(config: Config, world: Partial<World> = {}): App {
-  const { clock = systemClock, random = systemRandom, log = silentLog } = world
+  const { clock = systemClock, deadlines = clock, random = systemRandom, log = silentLog } = world
   const closers: (() => unknown)[] = []
   const told = { caFile: '', managementToken: '' }
   const stop = async (): Promise<void> => {
     for (const close of closers.splice(0).reverse()) await close()
   }
   const start = async (): Promise<Addresses> => {
-    const folder = await openDataFolder(config, clock, random)
+    const seed = await readConfiguredSeed(config)
+    const folder = await openDataFolder(config, clock, random, seed)
     closers.push(() => folder.close())
     Object.assign(told, { caFile: folder.caFile, managementToken: folder.managementToken })
     const metrics = createMetrics()
     threadMetrics(metrics, 'main')
-    const stores = await openStores(folder, undefined, metrics)
+    const stores = await openStores(folder, { metrics })
     closers.push(() => Promise.all([stores.store.close(), stores.telemetry.close()]))
     const bus = createInProcessBus()
     closers.push(() => bus.close())
-    const needs = { clock, random, log, ...stores, bus, config, metrics }
+    const needs = { clock, deadlines, random, log, ...stores, bus, config, metrics }
     const managementPort = Promise.withResolvers<number>()
     const node = await startNode({
       ...needs,
@@ -280,7 +293,7 @@ export function createApp(config: Config, world: Partial<World> = {}): App {
     })
     managementPort.resolve(managing.port)
     closers.push(() => managing.stop())
-    return prepareInstances(managing.control, config, { ...node.ports, management: managing.port })
+    return prepareSeeded({ ...needs, rooms: managing.rooms }, { ...node.ports, management: managing.port }, seed)
   }
   return {
     start: () =>

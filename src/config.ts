@@ -1,4 +1,5 @@
 import { isAbsolute, resolve } from 'node:path'
+import { limits } from './base/limits.ts'
 import type { LogLevel } from './base/log.ts'
 
 /** Everything that can be set, in one type. Sources, weakest first: defaults, file, environment, flags. */
@@ -22,6 +23,8 @@ export interface Config {
     /** Seconds named by `retry-after` while assigning; 3 suits every client (dps.md 2.5). */
     readonly retryAfterSeconds: number
   }
+  /** Registrations that wait in one thread; above it devices are told to register later. */
+  readonly assignmentBacklog: number
   /** Calls that the service makes by itself: webhooks of custom allocation, linked hubs that are not ours. */
   readonly outbound: {
     /** Hosts that may be called, `host`, `host:port` or `*.domain`; empty: any. */
@@ -29,6 +32,8 @@ export interface Config {
     /** PEM file of authorities that are trusted besides the public ones. */
     readonly caFile: string | undefined
   }
+  /** Applied once, when the data folder has not seen a seed yet. */
+  readonly seedFile: string | undefined
   /** Group commit: how long a change waits for company, ms. */
   readonly commitWindowMs: number
 }
@@ -42,7 +47,9 @@ export const defaults: Config = {
   threads: 0,
   logLevel: 'info',
   registration: { assigningMs: 0, retryAfterSeconds: 3 },
+  assignmentBacklog: limits.assignmentBacklog,
   outbound: { allow: [], caFile: undefined },
+  seedFile: undefined,
   commitWindowMs: 5,
 }
 
@@ -132,6 +139,11 @@ export const settings: readonly Setting[] = [
     }),
   },
   {
+    name: 'assignment-backlog',
+    help: 'registrations that wait in one thread before devices are told to register later (429)',
+    apply: (c, v) => ({ ...c, assignmentBacklog: wholeNumber('assignment-backlog', v, 1, 1_000_000) }),
+  },
+  {
     name: 'outbound-allow',
     help: 'hosts that webhooks and linked hubs may be on, separated by commas: host, host:port or *.domain (default: any)',
     apply: (c, v) => ({ ...c, outbound: { ...c.outbound, allow: [...c.outbound.allow, ...list(v)] } }),
@@ -140,6 +152,11 @@ export const settings: readonly Setting[] = [
     name: 'outbound-ca',
     help: 'PEM file of CAs to trust for webhooks and linked hubs, besides the public ones',
     apply: (c, v) => ({ ...c, outbound: { ...c.outbound, caFile: v } }),
+  },
+  {
+    name: 'seed',
+    help: 'JSON file of hubs, CA certificates, enrollments and devices to begin with; applied to a data folder once',
+    apply: (c, v) => ({ ...c, seedFile: v }),
   },
   {
     name: 'commit-window-ms',
@@ -206,6 +223,7 @@ function check(config: Config, cwd: string): Config {
   return {
     ...config,
     outbound: { ...config.outbound, caFile: caFile && absolute(cwd, caFile) },
+    seedFile: config.seedFile && absolute(cwd, config.seedFile),
     hostNames,
     ownCertificate: own && { certificateFile: absolute(cwd, own.certificateFile), keyFile: absolute(cwd, own.keyFile) },
   }

@@ -13,9 +13,12 @@ import {
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Clock } from './base/clock.ts'
+import { Fields } from './base/json.ts'
 import type { Random } from './base/random.ts'
 import { version } from './base/version.ts'
 import { type Config, ConfigError } from './config.ts'
+import { withoutPort } from './control/hosts.ts'
+import type { Seed } from './seed/seed-document.ts'
 import type { TlsMaterial } from './wire/listener.ts'
 
 const AUTHORITY_DAYS = 3_650
@@ -59,7 +62,7 @@ export interface DataFolder {
 }
 
 /** Opens (and on first start fills) the data folder. Everything secret is made here, mode 0600; there are no default keys. */
-export async function openDataFolder(config: Config, clock: Clock, random: Random): Promise<DataFolder> {
+export async function openDataFolder(config: Config, clock: Clock, random: Random, seed?: Seed): Promise<DataFolder> {
   const at = (name: string): string => join(config.dataFolder, name)
   mkdirSync(config.dataFolder, { recursive: true, mode: 0o700 })
   const unlock = lock(at('lock.db'), config.dataFolder)
@@ -71,7 +74,9 @@ export async function openDataFolder(config: Config, clock: Clock, random: Rando
       documentsFile: at('documents.db'),
       telemetryFile: at('telemetry.db'),
       caFile: config.ownCertificate?.certificateFile ?? at('ca.pem'),
-      tls: config.ownCertificate ? ownCertificate(config.ownCertificate) : await privateCertificates(at, config, clock),
+      tls: config.ownCertificate
+        ? ownCertificate(config.ownCertificate)
+        : await privateCertificates(at, namesOf(config, seed), clock),
       managementTokenFile: at('management-token'),
       managementToken,
       close: unlock,
@@ -183,11 +188,12 @@ function readPem(file: string): string {
  * A private CA and two server certificates, P-256 and RSA, so that old clients find theirs. Certificates that lack a
  * name, or are about to expire, are made again from the same CA: clients keep trusting it.
  */
-async function privateCertificates(at: (name: string) => string, config: Config, clock: Clock): Promise<TlsMaterial> {
+async function privateCertificates(
+  at: (name: string) => string,
+  names: readonly string[],
+  clock: Clock,
+): Promise<TlsMaterial> {
   const files = { ec: serverFiles(at, 'ec'), rsa: serverFiles(at, 'rsa') }
-  const names = [...new Set([...config.hostNames, config.address, 'localhost', '127.0.0.1'])].filter(
-    (n) => n !== '0.0.0.0',
-  )
   const stale = (['ec', 'rsa'] as const).filter((kind) => !stillGood(files[kind], names, clock.now()))
   if (stale.length > 0) {
     const issuing = await import('./crypto/issuing.ts')
@@ -220,6 +226,15 @@ async function privateCertificates(at: (name: string) => string, config: Config,
   }
   const read = (kind: 'ec' | 'rsa') => ({ cert: readPem(files[kind].cert), key: readPem(files[kind].key) })
   return { ec: read('ec'), rsa: read('rsa') }
+}
+
+/** What the server certificates are for: also the hubs that a seed gives names of their own. */
+function namesOf(config: Config, seed: Seed | undefined): string[] {
+  const ofHubs = seed?.hubs.flatMap(({ document }) => new Fields(document, 'hub').strings('hostNames') ?? []) ?? []
+  // Stored with brackets where they are IPv6 addresses (control/hosts.ts).
+  const bare = ofHubs.map((name) => withoutPort(name).replace(/^\[|\]$/g, ''))
+  const names = [...config.hostNames, config.address, 'localhost', '127.0.0.1', ...bare]
+  return [...new Set(names)].filter((name) => name !== '0.0.0.0')
 }
 
 interface ServerFiles {

@@ -1,6 +1,11 @@
+import { ServiceError } from './base/errors.ts'
 import { limits } from './base/limits.ts'
 import type { Config } from './config.ts'
 import type { Control, IotHub, ProvisioningService } from './control/control.ts'
+import { portOf } from './control/hosts.ts'
+
+export const DPS_NAME = 'muster-dps'
+export const HUB_NAME = 'muster-hub'
 
 export interface DevicePorts {
   readonly https: number
@@ -20,8 +25,6 @@ export interface Addresses {
   readonly hubs: readonly { readonly name: string; readonly hostName: string; readonly connectionString: string }[]
 }
 
-const DPS_NAME = 'muster-dps'
-const HUB_NAME = 'muster-hub'
 const caller = { kind: 'management', name: 'start' } as const
 
 /** The host names of both services as they are stored: without a port, so that it may change. */
@@ -31,12 +34,30 @@ export const ownNames = (config: Config): string[] =>
 /**
  * First start: one provisioning service and one hub, linked, with their policies. Every start: both answer under the
  * configured host names, and the hub under its earlier ones too: devices that were assigned to them are still its own.
+ * @param idScope of the provisioning service, where it is made now
  */
-export async function prepareInstances(control: Control, config: Config, ports: Ports): Promise<Addresses> {
+export async function prepareInstances(
+  control: Control,
+  config: Config,
+  ports: Ports,
+  idScope?: string,
+): Promise<Addresses> {
   const hostNames = ownNames(config)
   const hub = await prepareHub(control, hostNames)
-  const service = await prepareService(control, hub, hostNames)
+  const service = await prepareService(control, hub, hostNames, idScope)
   return addressesOf(service, await control.hubs.list(), config, ports)
+}
+
+/** Where everything is now. @throws ServiceError where the provisioning service was deleted */
+export async function readAddresses(control: Control, config: Config, ports: Ports): Promise<Addresses> {
+  return addressesOf(await requireService(control), await control.hubs.list(), config, ports)
+}
+
+/** The provisioning service that every Muster has. */
+export async function requireService(control: Control): Promise<ProvisioningService> {
+  const service = await control.provisioningServices.get(DPS_NAME)
+  if (service === undefined) throw new ServiceError(404000, `There is no provisioning service ${DPS_NAME} any more.`)
+  return service
 }
 
 async function prepareHub(control: Control, hostNames: readonly string[]): Promise<IotHub> {
@@ -51,6 +72,7 @@ async function prepareService(
   control: Control,
   hub: IotHub,
   hostNames: readonly string[],
+  idScope: string | undefined,
 ): Promise<ProvisioningService> {
   const [hubName = ''] = hub.hostNames
   const existing = await control.provisioningServices.get(DPS_NAME)
@@ -68,7 +90,12 @@ async function prepareService(
   return control.provisioningServices.put(
     caller,
     DPS_NAME,
-    { serviceHostNames: hostNames, deviceHostName: hostNames[0] ?? '', iotHubs },
+    {
+      ...(existing === undefined && idScope !== undefined && { idScope }),
+      serviceHostNames: hostNames,
+      deviceHostName: hostNames[0] ?? '',
+      iotHubs,
+    },
     { kind: existing === undefined ? 'absent' : 'any' },
   )
 }
@@ -80,16 +107,20 @@ const connectionString = (hostName: string, policy: { keyName: string; primaryKe
   `HostName=${hostName};SharedAccessKeyName=${policy?.keyName ?? ''};SharedAccessKey=${policy?.primaryKey ?? ''}`
 
 function addressesOf(service: ProvisioningService, hubs: readonly IotHub[], config: Config, ports: Ports): Addresses {
-  const dialledAs = (name: string): string => (ports.https === 443 ? name : `${name}:${ports.https}`)
+  const dialledAs = (name: string): string =>
+    ports.https === 443 || portOf(name) !== undefined ? name : `${name}:${ports.https}`
   const dpsHost = dialledAs(service.serviceHostNames[0] ?? '')
   return {
     address: config.address,
     ports,
     idScope: service.idScope,
     dps: { name: service.name, hostName: dpsHost, connectionString: connectionString(dpsHost, service.policies[0]) },
-    hubs: hubs.map((hub) => {
-      const hostName = dialledAs(hub.hostNames[0] ?? '')
-      return { name: hub.name, hostName, connectionString: connectionString(hostName, hub.policies[0]) }
-    }),
+    // The one that every Muster has comes first.
+    hubs: [...hubs]
+      .sort((a, b) => Number(b.name === HUB_NAME) - Number(a.name === HUB_NAME))
+      .map((hub) => {
+        const hostName = dialledAs(hub.hostNames[0] ?? '')
+        return { name: hub.name, hostName, connectionString: connectionString(hostName, hub.policies[0]) }
+      }),
   }
 }

@@ -1,5 +1,5 @@
 import { type MessagePort, parentPort } from 'node:worker_threads'
-import { openStores, startNode } from './app.ts'
+import { startNode } from './app.ts'
 import { systemClock } from './base/clock.ts'
 import { createLog } from './base/log.ts'
 import { createMetrics } from './base/metrics.ts'
@@ -8,6 +8,7 @@ import { systemRandom } from './base/random.ts'
 import { createThreadBus } from './bus/threads.ts'
 import type { Config } from './config.ts'
 import type { DevicePorts } from './instances.ts'
+import { connectStores } from './stores.ts'
 import type { TlsMaterial } from './wire/listener.ts'
 
 /** What the supervisor tells a worker thread, beginning with its data. */
@@ -35,7 +36,7 @@ const report = (message: ThreadReport): void => parentPort?.postMessage(message)
 
 async function begin(managementPort: Promise<number>, data: ThreadData): Promise<() => Promise<void>> {
   const { config, files, tls, busName, index, startedAt, documents, telemetry } = data
-  const stores = await openStores(files, { documents, telemetry })
+  const stores = await connectStores(files, { documents, telemetry })
   const bus = createThreadBus(busName)
   const log = createLog(config.logLevel).child({ thread: index })
   const metrics = createMetrics()

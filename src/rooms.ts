@@ -33,7 +33,7 @@ export interface RoomNeeds extends NodeNeeds {
 
 /** The one place where rooms meet. `httpsPort`: the one that clients dial; known once the listener is bound. */
 export function wireRooms(needs: RoomNeeds, httpsPort: () => number): Rooms {
-  const outbound = openOutbound(needs.config, needs.clock, needs.managementPort)
+  const outbound = openOutbound(needs.config, needs.deadlines ?? needs.clock, needs.managementPort)
   const control: Control = createControl({ ...needs, contents: (owner) => contentsOf(owner) })
   const hub = createHub({ ...needs, control, node: needs.random.uuid() })
   const provisioning = createProvisioning({
@@ -44,7 +44,11 @@ export function wireRooms(needs: RoomNeeds, httpsPort: () => number): Rooms {
       return linkedHub({ control, hub, hostName, httpsPort, elsewhere })
     },
     postWebhook: webhookPost(outbound),
-    settings: { ...needs.config.registration, hubName: (name) => dialled(needs.config, name, httpsPort()) },
+    settings: {
+      ...needs.config.registration,
+      assignmentBacklog: needs.config.assignmentBacklog,
+      hubName: (name) => dialled(needs.config, name, httpsPort()),
+    },
   })
   // Asked only when somebody deletes an instance, so after the rooms exist.
   const contentsOf = async ({ kind, name }: Owner): Promise<string | undefined> => {
@@ -81,7 +85,7 @@ function linkedHub({ control, hub, hostName, httpsPort, elsewhere }: HubByName):
     return own === undefined ? elsewhere() : localHub(hub, own)
   }
   return {
-    provision: async (device, mode) => (await found()).provision(device, mode),
+    provision: async (device, mode, returning) => (await found()).provision(device, mode, returning),
     read: async (deviceId) => (await found()).read(deviceId),
     isAlso: async (other) => isHere((await find())?.hostNames ?? [], other),
     remove: async (deviceId) => (await found()).remove(deviceId),
@@ -89,7 +93,7 @@ function linkedHub({ control, hub, hostName, httpsPort, elsewhere }: HubByName):
 }
 
 const localHub = (hub: Hub, own: IotHub): HubCalls => ({
-  provision: (device, mode) => hub.registry.provision(own, device, mode),
+  provision: (device, mode, returning) => hub.registry.provision(own, device, mode, returning),
   read: (deviceId) => hub.twins.read(own, deviceId),
   remove: (deviceId) => hub.registry.discard(own, deviceId),
 })

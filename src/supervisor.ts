@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { type MessagePort, Worker } from 'node:worker_threads'
-import { openStores, schema, startManagement, telemetrySchema } from './app.ts'
+import { startManagement } from './app.ts'
 import { type Clock, systemClock } from './base/clock.ts'
 import { limits } from './base/limits.ts'
 import type { Log } from './base/log.ts'
@@ -10,9 +10,11 @@ import { systemRandom } from './base/random.ts'
 import { createThreadBus } from './bus/threads.ts'
 import type { Config } from './config.ts'
 import { type DataFolder, openDataFolder } from './data-folder.ts'
-import { type Addresses, type DevicePorts, prepareInstances } from './instances.ts'
+import type { Addresses, DevicePorts } from './instances.ts'
 import type { ThreadData, ThreadOrder, ThreadReport } from './node-worker.ts'
+import { prepareSeeded, readConfiguredSeed } from './seeding.ts'
 import { type SqliteWriterThread, startSqliteWriter } from './store/sqlite.ts'
+import { connectStores, schema, telemetrySchema } from './stores.ts'
 
 export interface Supervised {
   readonly addresses: Addresses
@@ -45,7 +47,8 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
     for (const close of closers.splice(0).reverse()) await close()
   }
   try {
-    const folder = await openDataFolder(config, world.clock, world.random)
+    const seed = await readConfiguredSeed(config)
+    const folder = await openDataFolder(config, world.clock, world.random, seed)
     closers.push(() => folder.close())
     const [documents, telemetry] = await Promise.all([
       startSqliteWriter({ file: folder.documentsFile, schema, windowMs: config.commitWindowMs }),
@@ -53,7 +56,7 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
     ])
     closers.push(() => Promise.all([documents.close(), telemetry.close()]))
     const busName = `muster-${world.random.uuid()}`
-    const stores = await openStores(folder, { documents: documents.connect(), telemetry: telemetry.connect() })
+    const stores = await connectStores(folder, { documents: documents.connect(), telemetry: telemetry.connect() })
     const bus = createThreadBus(busName)
     closers.push(() => Promise.all([stores.store.close(), stores.telemetry.close(), bus.close()]))
     const metrics = createMetrics()
@@ -74,7 +77,8 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
       managing,
     ])
     threads.tellManagementPort(management.port)
-    const addresses = await prepareInstances(management.control, config, { ...ports, management: management.port })
+    const needs = { ...world, ...stores, config, rooms: management.rooms }
+    const addresses = await prepareSeeded(needs, { ...ports, management: management.port }, seed)
     threads.startOthers()
     return { addresses, folder, failed: Promise.race([documents.failed, telemetry.failed]), stop }
   } catch (error) {

@@ -2,7 +2,10 @@
 export interface Clock {
   /** Milliseconds since 1970, UTC. */
   now(): number
-  /** Runs `run` once, `ms` from now, unless cancelled before. */
+  /**
+   * Runs `run` once, `ms` from now, unless cancelled before. A promise that it answers with is waited for by clocks that
+   * a test moves, and by no other.
+   */
   after(ms: number, run: () => void): Timer
 }
 
@@ -63,7 +66,7 @@ export function every(clock: Clock, ms: number, step: () => Promise<void>, faile
   let timer: Timer | undefined
   const arm = () => {
     if (stopped) return
-    timer = clock.after(ms, () => void step().catch(failed).finally(arm))
+    timer = clock.after(ms, () => step().catch(failed).finally(arm))
   }
   arm()
   return {

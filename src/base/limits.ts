@@ -8,6 +8,11 @@ export const limits = {
   unprovedConnectionsPerSource: 512,
   /** Unproved connections in all, per node. */
   unprovedConnections: 4_096,
+  /** Connections that wait for such a place, per node, and for how long: clients give up after 30 to 60 s. */
+  waitingConnections: 8_192,
+  waitingMs: 60_000,
+  /** Handshakes that a node begins before it looks after its other connections again: each takes about 1 ms. */
+  handshakesPerTurn: 8,
   /** TLS handshake must end within. */
   handshakeMs: 10_000,
   /** A connection must prove who it is (HTTP: first complete request; MQTT: CONNECT) within. */
@@ -160,8 +165,13 @@ export const limits = {
   operationHistoryMs: 60 * 60 * 1000,
   /** Replaced operations of a registration that may still be asked after. */
   earlierOperations: 8,
-  /** Registrations of a node that wait to be assigned; above it, register is told to come back, polls never. */
+  /** Registrations of a node that wait to be assigned, if not set; above it register is told to come back, polls never. */
   assignmentBacklog: 10_000,
+  /** Most seconds of a retry-after that clients heed (C, dps.md 1.10). */
+  retryAfterSeconds: 300,
+  /** Most seconds that devices that find no room are spread over, and how often the pace of a node is measured. */
+  throttleSpreadSeconds: 120,
+  throttleMeasureMs: 5_000,
   assignmentsAtOnce: 128,
   /** One that takes longer waits for somebody else's webhook or hub, and makes room for the next; so many at most. */
   assignmentSlowMs: 1_000,
@@ -255,6 +265,11 @@ export const limits = {
   busHintLength: 64 * 1024,
   /** Every node has re-checked its live sessions against the change sequence at the latest after. */
   sessionRecheckMs: 2_000,
+
+  // --- test kit and seed file
+  /** A test waits so long for telemetry unless it says otherwise. */
+  testEventsMs: 5_000,
+  seedBytes: 16 * 1024 * 1024,
 
   // --- threads
   /** A dead worker thread is replaced after. */

@@ -51,6 +51,21 @@ describe('a new service', () => {
     expect(keys.map((each) => decodeKey(each)?.length)).toEqual([32, 32, 32, 32])
   })
 
+  test('takes the ID scope that it is given, for good, and only one of its own', async () => {
+    const { control } = await controlForTest()
+    const idScope = '0ne0A1B2C3D'
+    const put = (name: string, input: ProvisioningServiceInput, ifMatch: typeof absent | typeof any = absent) =>
+      control.provisioningServices.put(operator, name, input, ifMatch)
+    expect((await put('first', { idScope })).idScope).toBe(idScope)
+    expect((await put('first', { idScope, tags: { a: 'b' } }, any)).idScope).toBe(idScope)
+    expect(await refusal(put('first', { idScope: '0ne00000000' }, any))).toMatchObject({
+      code: 400004,
+      message: `properties.idScope must be ${idScope}, as the service was created, found "0ne00000000".`,
+    })
+    expect(await refusal(put('second', { idScope }))).toMatchObject({ code: 400004 })
+    expect(await refusal(put('second', { idScope: '0ne0a1b2c3d' }))).toMatchObject({ code: 400004 })
+  })
+
   test('never gets the ID scope of another one', async () => {
     const source = seededRandom(3)
     let scopes = 0

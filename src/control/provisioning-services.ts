@@ -35,6 +35,8 @@ export interface ProvisioningServiceInput {
   readonly authorizationPolicies?: readonly PolicyInput[]
   readonly location?: string
   readonly tags?: Readonly<Record<string, string>>
+  /** Ours: the ID scope of a new service; default a random one. It never changes. */
+  readonly idScope?: string
   /** Ours: under which names the service answers; the first is the primary. */
   readonly serviceHostNames?: readonly string[]
   /** Ours: what devices dial; default the primary service host name. */
@@ -127,7 +129,7 @@ function evaluate(
   return {
     name: stored?.name ?? name,
     state: 'Active',
-    idScope: stored?.idScope ?? newIdScope(random, all.views),
+    idScope: readIdScope(fields, stored?.idScope, all.views) ?? newIdScope(random, all.views),
     hostNames: readHostNames(fields, 'serviceHostNames') ?? stored?.hostNames ?? hostNames({ kind: 'dps', name }),
     ...(deviceHostName === undefined ? {} : { deviceHostName }),
     allocationPolicy: fields.oneOf('allocationPolicy', allocationPolicies) ?? stored?.allocationPolicy ?? 'Hashed',
@@ -141,6 +143,17 @@ function evaluate(
     createdAt: stored?.createdAt ?? now,
     updatedAt: now,
   }
+}
+
+/** The stored one for good; of a new service the wanted one, which no other may have. */
+function readIdScope(fields: Fields, stored: string | undefined, services: readonly ProvisioningService[]) {
+  const wanted = fields.string('idScope')
+  if (wanted === undefined) return stored
+  const fail = (expected: string): never => fields.fail('idScope', expected, JSON.stringify(wanted.slice(0, 40)))
+  if (stored !== undefined) return wanted === stored ? stored : fail(`${stored}, as the service was created`)
+  if (!/^0ne[0-9A-F]{8}$/.test(wanted)) fail('0ne and eight of 0-9 A-F')
+  if (services.some(({ idScope }) => idScope === wanted)) fail('one that no other service has')
+  return wanted
 }
 
 /** Unique among all services: the commit expects the epoch under which the others were looked at. */

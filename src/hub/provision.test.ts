@@ -9,6 +9,7 @@ import {
   sasDevice,
 } from '../../tests/support/hub-world.ts'
 import { parseIfMatch } from '../base/etags.ts'
+import type { Store } from '../store/store.ts'
 import { CHANGES_LOG } from './changes.ts'
 import { devices, twins } from './records.ts'
 
@@ -43,6 +44,20 @@ test('repeating it changes nothing', async () => {
   const [identity, twin] = [await store.get(devices, 'hub1/p2'), await store.get(twins, 'hub1/p2')]
   expect(await registry.provision(iotHub, device('p2'), 'keep')).toBe('refreshed')
   expect([await store.get(devices, 'hub1/p2'), await store.get(twins, 'hub1/p2')]).toEqual([identity, twin])
+})
+
+test('a device that returns unchanged costs no commit; one that is gone is made again', async () => {
+  let commits = 0
+  const commit: Store['commit'] = (change) => {
+    commits += 1
+    return store.commit(change)
+  }
+  const counting: Store = { ...store, commit }
+  const { registry: counted } = await world.node('counting', { store: counting })
+  expect(await counted.provision(iotHub, device('p2a'), 'keep', true)).toBe('created')
+  commits = 0
+  expect(await counted.provision(iotHub, device('p2a'), 'keep', true)).toBe('refreshed')
+  expect(commits).toBe(0)
 })
 
 test('keep: new credentials and Edge flag, the twin and everything else stay; a live session is cut', async () => {

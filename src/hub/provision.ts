@@ -24,25 +24,26 @@ export interface ProvisionedDevice {
 /**
  * Makes the device with its first twin, or refreshes the credentials of the one that is there, makes it an Edge device
  * (never the reverse: its modules depend on it) and leaves the rest alone; `reset` makes it anew, its twin too, but for
- * its modules. One commit; repeating it changes nothing.
+ * its modules. One commit; repeating it changes nothing, and commits nothing where it is told that the device returns.
  */
 export type Provision = (
   hub: IotHub,
   device: ProvisionedDevice,
   mode: 'keep' | 'reset',
+  returning?: boolean,
 ) => Promise<'created' | 'refreshed'>
 
 export function createProvision(needs: RegistryNeeds): Provision {
   const { store, changes, clock, random, ticks } = needs
 
-  return async (hub, device, mode) => {
+  return async (hub, device, mode, returning = false) => {
     requireId('device ID', device.deviceId)
     const authentication = parseAuthentication(new Fields(device, 'device'), random, 'refused')
     requireContent(device.twin)
     const id = keyOf(hub.name, device)
     return settle(changes, hub, async (attempt) => {
-      // Most devices are new to their hub: the first attempt does not look, its commit says whether that was right.
-      const stored = attempt === 0 ? undefined : await store.get(devices, id)
+      // Most others are new to their hub: the first attempt does not look, its commit says whether that was right.
+      const stored = attempt === 0 && !returning ? undefined : await store.get(devices, id)
       return stored === undefined
         ? create(hub, device, authentication)
         : refresh(hub, stored, device, authentication, mode)

@@ -22,7 +22,7 @@ async function worker(assigningMs = 0) {
     new Promise((resolve, reject) => {
       calls.push({ job, last, end: (fault) => (fault === undefined ? resolve() : reject(fault)) })
     })
-  const needs = { store, clock, log: silentLog, assign, assigningMs }
+  const needs = { store, clock, log: silentLog, assign, assigningMs, backlog: limits.assignmentBacklog }
   return { store, clock, calls, made: createAssignmentWorker(needs), needs }
 }
 

@@ -14,6 +14,8 @@ export interface WorkerNeeds {
   readonly assign: (job: Job, last: boolean) => Promise<void>
   /** How long a registration stays `assigning` at the least, ms. */
   readonly assigningMs: number
+  /** Registrations that may wait here before it is full. */
+  readonly backlog: number
 }
 
 export interface AssignmentWorker {
@@ -52,7 +54,7 @@ interface Entry {
  * store, for what a crash or another node left behind. One registration is never worked on twice at a time here.
  */
 export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
-  const { store, clock, log, assign, assigningMs } = needs
+  const { store, clock, log, assign, assigningMs, backlog } = needs
   const entries = new Map<string, Entry>()
   const queue: Entry[] = []
   const running = new Set<Promise<void>>()
@@ -168,7 +170,7 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
     return ok
   }
 
-  const isFull = (): boolean => entries.size >= limits.assignmentBacklog
+  const isFull = (): boolean => entries.size >= backlog
 
   const dueAt = (now: number): number => now + assigningMs + limits.assignmentGraceMs
 

@@ -241,7 +241,8 @@ export function createAssigner(needs: AssignmentNeeds) {
           failure: { code: 401002, message: 'The enrollment has another kind of attestation now.' },
           step: { reason: 'attestation-changed', detail: { enrolled: enrollment.attestation.type } },
         }
-      const answer = await reachable(hub, idScope).provision(device, plan.kind === 'move' ? 'reset' : 'keep')
+      const returning = record.assignment?.hub === hub
+      const answer = await reachable(hub, idScope).provision(device, plan.kind === 'move' ? 'reset' : 'keep', returning)
       const substatus = plan.kind === 'move' ? substatusOfMove(own) : substatusOfStay(assignment, answer)
       return {
         assignment: { ...assignment, substatus },

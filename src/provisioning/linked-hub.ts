@@ -9,9 +9,10 @@ export interface LinkedHub {
   /**
    * Makes the device with its first twin, or refreshes the credentials of the one that is there and leaves its twin
    * alone; one commit. `reset` replaces the twin of an existing device too. With `keep` an Edge device stays one,
-   * whatever the enrollment says: its modules depend on it.
+   * whatever the enrollment says: its modules depend on it. `returning`: it was assigned to this hub before, so most
+   * likely it is there; that decides what is looked at first, and nothing else.
    */
-  provision(device: HubDevice, mode: 'keep' | 'reset'): Promise<'created' | 'refreshed'>
+  provision(device: HubDevice, mode: 'keep' | 'reset', returning?: boolean): Promise<'created' | 'refreshed'>
   /** What a move to another hub takes along; undefined when the device is gone. */
   read(deviceId: string): Promise<Belongings | undefined>
   /** Whether this hub answers to `hostName` too: what was assigned under that name is not somewhere else. */

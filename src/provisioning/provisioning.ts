@@ -21,6 +21,7 @@ import { createRegistrationRecords, type RegistrationRecords } from './registrat
 import { createDeviceRegistrations, type DeviceRegistrations } from './registrations.ts'
 import { enrollmentGroups, enrollments, registrations } from './schema.ts'
 import { defaultSettings, type ProvisioningSettings } from './settings.ts'
+import { createThrottle } from './throttle.ts'
 import { createTpmChallenges } from './tpm-challenge.ts'
 import { createAskWebhook, type PostWebhook } from './webhook.ts'
 
@@ -32,6 +33,7 @@ export { type ErrorBody, errorBody } from './error-body.ts'
 export type { DeviceRegistrationResult, OperationStatus, RegistrationStatus } from './registration-record.ts'
 export { provisioningSchema } from './schema.ts'
 export type { ProvisioningSettings } from './settings.ts'
+export { Throttled } from './throttle.ts'
 export { AuthorizationRequired } from './tpm-challenge.ts'
 export type { PostWebhook } from './webhook.ts'
 
@@ -75,17 +77,26 @@ export function createProvisioning(needs: ProvisioningNeeds): Provisioning {
   const askWebhook = createAskWebhook(needs)
   const count = createProvisioningMetrics(needs.metrics ?? createMetrics(), clock, () => worker.waiting())
   const assign = createAssigner({ ...needs, count, askWebhook, latencyOrder: settings.latencyOrder })
-  const worker = createAssignmentWorker({ ...needs, assign, assigningMs: settings.assigningMs })
+  const { retryAfterSeconds, hubName, assigningMs, assignmentBacklog } = settings
+  const throttle = createThrottle({ ...needs, retryAfterSeconds })
+  const worker = createAssignmentWorker({
+    ...needs,
+    assign: async (job, last) => {
+      await assign(job, last)
+      throttle.ended()
+    },
+    assigningMs,
+    backlog: assignmentBacklog,
+  })
   const challenges = createTpmChallenges(needs)
   const attest = createAttestation({ ...needs, challenges, clockSkewMs: settings.clockSkewMs })
-  const { retryAfterSeconds, hubName } = settings
   const attempts = createAttempts({ ...needs, hubName })
   let sweeping: Timer | undefined
   return {
     enrollments: createEnrollments({ ...needs, hubName }),
     enrollmentGroups: createEnrollmentGroups({ ...needs, control }),
     registrations: {
-      ...createDeviceRegistrations({ ...needs, count, attest, attempts, worker, retryAfterSeconds, hubName }),
+      ...createDeviceRegistrations({ ...needs, count, attest, attempts, worker, throttle, retryAfterSeconds, hubName }),
       ...createRegistrationRecords({ ...needs, hubName }),
       start(since = clock.now()) {
         attempts.start()

@@ -28,6 +28,7 @@ import {
   type Registration,
 } from './registration-record.ts'
 import { assignments, enrollments, registrations } from './schema.ts'
+import type { Throttle } from './throttle.ts'
 import { AuthorizationRequired } from './tpm-challenge.ts'
 import { withHubKey } from './tpm-hub-key.ts'
 import { traceOf } from './trace.ts'
@@ -41,6 +42,7 @@ export interface RegistrationNeeds {
   readonly attest: Attest
   readonly attempts: Pick<Attempts, 'refused' | 'admitted'>
   readonly worker: Pick<AssignmentWorker, 'dueAt' | 'accept' | 'remind' | 'isFull'>
+  readonly throttle: Pick<Throttle, 'refusal'>
   readonly retryAfterSeconds: number
   readonly hubName: (hub: string) => string
   readonly count: Pick<ProvisioningMetrics, 'answered' | 'refused'>
@@ -54,7 +56,7 @@ export interface DeviceRegistrations {
    * Proves the device and opens an operation. The answer is always `assigning`, whatever the outcome will be, and
    * follows the commit that makes the operation durable. A device that asks again while its operation runs gets the
    * same operation. Throws 401 or 404 for a device that is not admitted, AuthorizationRequired for one that first has
-   * to be told what to sign with, 429 when too many are waiting.
+   * to be told what to sign with, Throttled (429) for one that proved itself when too many are waiting.
    */
   register(claim: Claim, body: RegisterBody, apiVersion: string): Promise<OperationStatus>
   /** How an operation stands, for the identity that opened it. Never throttled; 404203 for an unknown operation. */
@@ -80,7 +82,8 @@ interface Found {
 }
 
 export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegistrations {
-  const { store, clock, random, log, control, attest, attempts, worker, retryAfterSeconds, hubName, count } = needs
+  const { store, clock, random, log, control, attest, attempts, worker, throttle, retryAfterSeconds, hubName, count } =
+    needs
 
   /** Whatever a request is refused for leaves a trace. */
   async function followed<T>(operation: Operation, claim: Claim, run: (looking: Looking) => Promise<T>): Promise<T> {
@@ -105,9 +108,6 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     looking: Looking,
   ): Promise<OperationStatus> {
     requireId('registrationId', claim.registrationId)
-    // Only what is not yet admitted waits outside: who was admitted can always ask how it stands.
-    if (worker.isFull())
-      throw new ServiceError(429001, 'Too many devices are being assigned. Try again.', { retryAfter: backoff() })
     const service = await serviceOf(claim, looking)
     for (let attempt = 0; attempt < limits.commitAttempts; attempt++) {
       const found = await find(service, claim)
@@ -119,6 +119,9 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
         worker.remind(found.id, running.openedAt)
         return assigning(running.operationId)
       }
+      // Only what is not admitted yet waits outside: who was can always ask how it stands. That a stranger is refused
+      // as always costs little beside the handshake that a proven device need not repeat (`Throttled`).
+      if (worker.isFull()) throw throttle.refusal()
       const answer = await open(found, claim, admission, { body, requestPayload, looking })
       if (answer !== undefined) return answer
     }
@@ -255,9 +258,6 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
 
   /** `5.{16 hex}.{guid}`: opaque, and safe in paths and topics, where clients paste it raw (dps.md 1.4). */
   const newOperationId = (): string => `5.${random.bytes(8).toString('hex')}.${random.uuid()}`
-
-  /** Spread, so that a fleet that was told to come back does not come back at once (users-and-lessons.md 3). */
-  const backoff = (): number => retryAfterSeconds + Math.floor(random.fraction() * 2 * retryAfterSeconds)
 
   return {
     retryAfterSeconds,

@@ -5,6 +5,8 @@ export interface ProvisioningSettings {
   readonly assigningMs: number
   /** Seconds that a device is told to wait while assigning; 3 suits every client (dps.md 2.5). */
   readonly retryAfterSeconds: number
+  /** Registrations of a node that wait to be assigned; above it, devices are told to register later. */
+  readonly assignmentBacklog: number
   /** How far tokens and certificates may be off the clock, ms (dps.md 1.7, 8.2). */
   readonly clockSkewMs: number
   /** Hub host names from nearest to farthest, for geoLatency; hubs that are not named come last, all alike. */
@@ -16,6 +18,7 @@ export interface ProvisioningSettings {
 export const defaultSettings: ProvisioningSettings = {
   assigningMs: 0,
   retryAfterSeconds: 3,
+  assignmentBacklog: limits.assignmentBacklog,
   clockSkewMs: limits.tokenSkewMs,
   latencyOrder: [],
   hubName: (hub) => hub,

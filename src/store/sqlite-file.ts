@@ -8,16 +8,22 @@ import { ensureTables } from './tables.ts'
 /** `Must` in ASCII: tells our files from other SQLite databases. */
 const APPLICATION_ID = 0x4d757374
 
-/** Opens the file for its one writer: makes it on first use, brings its layout and indexes up to date. */
-export function openForWriting(file: string, catalog: Catalog): DatabaseSync {
-  keepPrivate(file)
+/** In place of a file name: a database that lives as long as its one connection. */
+export const IN_MEMORY = ':memory:'
+
+/**
+ * Opens the file for its one writer: makes it on first use, brings its layout and indexes up to date.
+ * @param durable false: commits are not synced to the disk, for data that nobody misses after a crash (the test kit)
+ */
+export function openForWriting(file: string, catalog: Catalog, durable = true): DatabaseSync {
+  if (file !== IN_MEMORY) keepPrivate(file)
   const db = new DatabaseSync(file)
   try {
     db.exec('PRAGMA busy_timeout = 5000')
     requireOurs(db, file)
     db.exec(`
       PRAGMA journal_mode = WAL;
-      PRAGMA synchronous = FULL;
+      PRAGMA synchronous = ${durable ? 'FULL' : 'OFF'};
       PRAGMA fullfsync = ON;
       PRAGMA wal_autocheckpoint = 4000;
       PRAGMA journal_size_limit = 67108864;
@@ -26,7 +32,7 @@ export function openForWriting(file: string, catalog: Catalog): DatabaseSync {
     `)
     migrate(db, file)
     ensureTables(db, catalog)
-    syncFolder(dirname(file))
+    if (durable && file !== IN_MEMORY) syncFolder(dirname(file))
   } catch (error) {
     db.close()
     throw error

@@ -84,10 +84,12 @@ function dueItems<T>(run: Statements, table: Table, now: number, limit: number):
 }
 
 function readLog(run: Statements, log: string, from: number, limit: number): readonly LogEntry[] {
+  // Not ?1, ?2: Node 22 takes numbered parameters for named ones.
   const rows = run(
-    `SELECT position, time, value FROM entry
-     WHERE log = (SELECT id FROM log WHERE name = ?1) AND position >= max(?2, (SELECT first FROM log WHERE name = ?1))
-     ORDER BY position LIMIT ?3`,
+    `WITH wanted AS (SELECT id, first FROM log WHERE name = ?)
+     SELECT position, time, value FROM entry
+     WHERE log = (SELECT id FROM wanted) AND position >= max(?, (SELECT first FROM wanted))
+     ORDER BY position LIMIT ?`,
   ).iterate(log, from, requireLimit(limit))
   return untilFull(
     rowsOf<[number, number, Uint8Array]>(rows),

@@ -21,19 +21,21 @@ import type { Schema, Store } from './store.ts'
 import { countedWriter } from './store-metrics.ts'
 import { connectToWriter, type WriterConnection } from './writer-port.ts'
 
+export { IN_MEMORY } from './sqlite-file.ts'
 export { type SqliteWriterThread, startSqliteWriter } from './writer-port.ts'
 
-/** A store whose writer runs in this thread: for one-thread services and tests. */
+/** A store whose writer runs in this thread: for one-thread services and tests. Not `durable`: for tests only. */
 export async function openSqliteStore(options: {
   file: string
   schema: Schema
   windowMs: number
   clock?: Clock
+  durable?: boolean
   metrics?: Metrics
 }): Promise<Store> {
-  const { file, schema, windowMs, clock = systemClock, metrics = createMetrics() } = options
+  const { file, schema, windowMs, clock = systemClock, durable = true, metrics = createMetrics() } = options
   const catalog = createCatalog(schema)
-  const db = openForWriting(file, catalog)
+  const db = openForWriting(file, catalog, durable)
   const group = createGroup({ writer: countedWriter(createSqliteWriter(db), metrics, clock, file), clock, windowMs })
   const connection: WriterConnection = {
     send: (operation) => new Promise((resolve) => group.add(operation, resolve)),

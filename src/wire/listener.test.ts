@@ -75,7 +75,7 @@ async function start(options: Partial<ListenOptions> = {}) {
 
 /** A verified client. Resolves with the greeting, so that the server has seen the connection. */
 function client(port: number, options: ConnectionOptions = {}): Promise<TLSSocket> {
-  const socket = trusting({ socket: tcp(port), ...options })
+  const socket = trusting({ ...options, socket: options.socket ?? tcp(port) })
   return new Promise((resolve, reject) => {
     socket.on('error', reject)
     socket.on('close', () => reject(new Error('closed')))
@@ -246,27 +246,32 @@ test('a handshake that fails closes, and the next one works', async () => {
   await client(port)
 })
 
-test('a source over its ceiling is closed at once; the proved do not count', async () => {
-  const { port, served } = await start()
-  const proved = await client(port)
+test('a source over its ceiling waits until one of it has proved itself, or too long', async () => {
+  const clock = new TestClock()
+  const { port, served } = await start({ clock })
+  await client(port)
+  const silent = Array.from({ length: limits.unprovedConnectionsPerSource - 1 }, () => tcp(port))
+  await Promise.all(silent.map((socket) => once(socket, 'connect')))
+  /** Another source, which is not concerned; it is accepted after all that came before it. */
+  const others = async (): Promise<void> => {
+    const other = client(port, { socket: tcp(port, '127.0.0.2') })
+    const turns = setInterval(() => clock.advance(0), 1)
+    await other.finally(() => clearInterval(turns))
+    for (let begun = 0; begun < limits.unprovedConnectionsPerSource; begun++) clock.advance(0)
+  }
+  await others()
+  const late = client(port)
+  await others()
+  expect(served).toHaveLength(3)
   served[0]!.peer.proved()
-  const strangers = Array.from({ length: limits.unprovedConnectionsPerSource }, () => tcp(port))
-  await Promise.all(strangers.map((socket) => once(socket, 'connect')))
-  const refused = tcp(port)
-  await closed(refused)
-  expect(strangers.every((socket) => !socket.destroyed)).toBe(true)
-  // Somebody from another address is not concerned.
-  await client(port, { socket: tcp(port, '127.0.0.2') })
-  strangers[0]!.destroy()
-  await expect
-    .poll(() =>
-      client(port).then(
-        () => 'served',
-        () => 'refused',
-      ),
-    )
-    .toBe('served')
-  expect(proved.destroyed).toBe(false)
+  await late
+  const tooLate = tcp(port)
+  tooLate.write('what it says is not read')
+  await once(tooLate, 'connect')
+  await others()
+  clock.advance(limits.waitingMs)
+  await closed(tooLate)
+  expect(served).toHaveLength(5)
 })
 
 test('errors of a connection are never unhandled, before the handshake, after it, and after the end', async () => {
@@ -303,6 +308,14 @@ test('close stops accepting, cuts strangers at once and the others after the gra
   clock.advance(limits.closeGraceMs)
   await closed(known)
   await closing
+})
+
+test('close cuts those that wait for a place as well', async () => {
+  const { port, close } = await start({ clock: new TestClock() })
+  const strangers = Array.from({ length: 3 * limits.handshakesPerTurn }, () => tcp(port))
+  await Promise.all(strangers.map((socket) => once(socket, 'connect')))
+  await close()
+  await Promise.all(strangers.map(closed))
 })
 
 test('close is done as soon as everybody has left', async () => {

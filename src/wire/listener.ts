@@ -47,7 +47,8 @@ export interface Listening {
  */
 export async function listen(options: ListenOptions): Promise<Listening> {
   const acceptance = createAcceptance(options)
-  const server = createTcpServer({ noDelay: true, keepAlive: true }, acceptance.accept)
+  // Nothing is read from a connection that waits for a place: it costs its descriptor and little else.
+  const server = createTcpServer({ noDelay: true, keepAlive: true, pauseOnConnect: true }, acceptance.accept)
   await bind(server, options)
   // A failing accept (no file descriptors left) must not end the process: the next one may succeed.
   server.on('error', (error) => options.log.warn({ reason: error.message }, 'a connection could not be accepted'))
@@ -82,16 +83,35 @@ interface Connection extends Stranger {
 
 function createAcceptance(options: ListenOptions) {
   const { clock, log } = options
-  const places: Ceilings = ceilings(limits.unprovedConnectionsPerSource, limits.unprovedConnections)
+  const places: Ceilings = ceilings({
+    perSource: limits.unprovedConnectionsPerSource,
+    inAll: limits.unprovedConnections,
+    waiting: limits.waitingConnections,
+  })
   /** By address and port of the peer: that is all that a TLSSocket and the socket under it have in common. */
   const connections = new Map<string, Connection>()
-  const handshake = count(options, () => ({ all: connections.size, unproved: places.count() }))
+  const handshake = count(options, () => ({ all: connections.size, ...places.count() }))
+
+  /** Since the event loop last came round. */
+  let begun = 0
+
+  /** So many handshakes at a time that those who are in, and ask after what was promised to them, wait for no fleet. */
+  const letIn = (): void => {
+    const isTurning = begun > 0
+    begun += places.letIn(limits.handshakesPerTurn - begun)
+    if (isTurning || begun === 0) return
+    clock.after(0, () => {
+      begun = 0
+      letIn()
+    })
+  }
 
   const prove = (connection: Connection): void => {
     connection.deadline?.cancel()
     connection.deadline = undefined
     connection.place?.leave()
     connection.place = undefined
+    letIn()
   }
 
   const accept = (raw: Socket): void => {
@@ -100,18 +120,26 @@ function createAcceptance(options: ListenOptions) {
     // Gone before it was accepted.
     if (remoteAddress === undefined) return void raw.destroy()
     const address = plainAddress(remoteAddress)
+    let isWaiting = true
+    const cut = (): void => {
+      if (isWaiting && !raw.destroyed) handshake('refused')
+      raw.destroy()
+    }
     const connection: Connection = {
       raw,
       address,
       source: sourceOf(address),
       place: undefined,
-      deadline: undefined,
-      cut: () => raw.destroy(),
-    }
-    connection.place = places.admit(connection)
-    if (connection.place === undefined) {
-      handshake('refused')
-      return void raw.destroy()
+      deadline: clock.after(limits.waitingMs, cut),
+      cut,
+      enter() {
+        // Cut while it waited: it leaves its place as soon as it is closed.
+        if (raw.destroyed) return
+        isWaiting = false
+        connection.deadline?.cancel()
+        connection.deadline = clock.after(limits.handshakeMs, cut)
+        tls.emit('connection', raw)
+      },
     }
     const id = `${remoteAddress}|${remotePort}`
     connections.set(id, connection)
@@ -119,8 +147,8 @@ function createAcceptance(options: ListenOptions) {
       prove(connection)
       if (connections.get(id) === connection) connections.delete(id)
     })
-    connection.deadline = clock.after(limits.handshakeMs, connection.cut)
-    tls.emit('connection', raw)
+    connection.place = places.admit(connection)
+    letIn()
   }
 
   const secured = (socket: TLSSocket): void => {
@@ -168,22 +196,23 @@ type Handshake = 'ok' | 'failed' | 'refused'
 
 function count(
   { counted = { metrics: createMetrics(), listener: '' } }: ListenOptions,
-  open: () => { all: number; unproved: number },
+  open: () => { all: number; placed: number; waiting: number },
 ): (result: Handshake) => void {
   const { metrics, listener } = counted
   const handshakes = metrics.counter(
     'muster_tls_handshakes_total',
-    'Connections by how their TLS handshake ended; refused: over a ceiling of strangers, before it began.',
+    'Connections by how their TLS handshake ended; refused: it found no place among strangers in time, and none began.',
     ['listener', 'result'],
   )
   metrics.gauge(
     'muster_connections',
-    'Open connections; unproved: nobody knows yet who it is.',
+    'Open connections; unproved: nobody knows yet who it is; waiting: for a place among those.',
     () => {
-      const { all, unproved } = open()
+      const { all, placed, waiting } = open()
       return [
-        [all - unproved, listener, 'proved'],
-        [unproved, listener, 'unproved'],
+        [all - placed - waiting, listener, 'proved'],
+        [placed, listener, 'unproved'],
+        [waiting, listener, 'waiting'],
       ]
     },
     ['listener', 'state'],

@@ -18,9 +18,9 @@ import { type WebhookDouble, webhookDouble } from './webhook-double.ts'
 // `kill -9` at random moments while webhooks are asked and a whole fleet moves, in every round to the next of three
 // hubs: two of the Muster that is killed, one of another Muster. Some take their data along, some are reset; some are
 // TPM devices. Whatever a device was told holds; after a retry each is assigned, in exactly one hub, with its twin; a
-// decision that was committed is not asked for again. MUSTER_KILL_ROUNDS and MUSTER_SEED repeat a run.
+// decision that was committed is not asked for again. MUSTER_KILL_ROUNDS and MUSTER_TEST_SEED repeat a run.
 const ROUNDS = Number(process.env['MUSTER_KILL_ROUNDS'] ?? 40)
-const SEED = Number(process.env['MUSTER_SEED'] ?? Date.now() % 1_000_000)
+const SEED = Number(process.env['MUSTER_TEST_SEED'] ?? Date.now() % 1_000_000)
 
 const folder = mkdtempSync(join(tmpdir(), 'muster-kill-moves-'))
 let muster: MusterProcess

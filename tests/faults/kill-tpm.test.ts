@@ -10,9 +10,9 @@ import { challenged, devicePath, dpsService, hubService, isBroken, target } from
 
 // `kill -9` at random moments while TPM devices register. A key that a device unwrapped before is taken after; every
 // operation that was acknowledged ends assigned; and the key in its answer is the one that the hub holds.
-// MUSTER_KILL_ROUNDS and MUSTER_SEED repeat a run.
+// MUSTER_KILL_ROUNDS and MUSTER_TEST_SEED repeat a run.
 const ROUNDS = Number(process.env['MUSTER_KILL_ROUNDS'] ?? 60)
-const SEED = Number(process.env['MUSTER_SEED'] ?? Date.now() % 1_000_000)
+const SEED = Number(process.env['MUSTER_TEST_SEED'] ?? Date.now() % 1_000_000)
 
 const folder = mkdtempSync(join(tmpdir(), 'muster-kill-tpm-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

@@ -11,9 +11,9 @@ import { ask, connectDevice, derivedKey, sas } from '../support/raw-client.ts'
 import { devicePath, dpsService, dpsToken, hubService, isBroken, manage, target } from './clients.ts'
 
 // `kill -9` at random moments under registration and telemetry load. Nothing acknowledged may be missing, nothing may
-// stay `assigning`, every device must end assigned after retry. MUSTER_KILL_ROUNDS and MUSTER_SEED repeat a run.
+// stay `assigning`, every device must end assigned after retry. MUSTER_KILL_ROUNDS and MUSTER_TEST_SEED repeat a run.
 const ROUNDS = Number(process.env['MUSTER_KILL_ROUNDS'] ?? 200)
-const SEED = Number(process.env['MUSTER_SEED'] ?? Date.now() % 1_000_000)
+const SEED = Number(process.env['MUSTER_TEST_SEED'] ?? Date.now() % 1_000_000)
 const REGISTERING = 8
 const SENDING = 4
 const GROUP = 'kill-keys'

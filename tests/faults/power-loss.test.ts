@@ -10,7 +10,7 @@ import { createDisk, type DiskCall, LOSSES, type Loss, readRecord } from './powe
 
 const load = new URL('power-loss-load.ts', import.meta.url).pathname
 const recorderSource = new URL('power-loss-recorder.c', import.meta.url).pathname
-const SEED = Number(process.env['MUSTER_SEED'] ?? 2026)
+const SEED = Number(process.env['MUSTER_TEST_SEED'] ?? 2026)
 const CUTS = Number(process.env['MUSTER_POWER_CUTS'] ?? 400)
 
 const compiler = (() => {

@@ -63,7 +63,7 @@ const pages = ['README.md', ...globSync('docs/*.md', { cwd: root })]
 const sources = globSync('src/**/*.ts', { cwd: root }).filter((file) => !/\.(test|contract)\.ts$/.test(file))
 const hints = [
   ...pages.flatMap((file) =>
-    commandsIn(readFileSync(join(root, file), 'utf8'), /\bmuster ((?:[a-z]|--)[^\n`|;<>)#]*)/g),
+    commandsIn(readFileSync(join(root, file), 'utf8'), /\b(?:muster )+((?:[a-z]|--)[^\n`|;<>)#]*)/g),
   ),
   ...sources.flatMap((file) => commandsIn(readFileSync(join(root, file), 'utf8'), /"muster ([^"$]+)"/g)),
 ]

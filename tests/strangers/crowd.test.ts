@@ -110,7 +110,7 @@ test(`${STRANGERS} strangers at a time: honest devices go on, memory stays flat`
 
 test('strangers who stay are cut in time, and their source gets its places back', async () => {
   const crowd = await gather(targets, limits.unprovedConnectionsPerSource + 100, ['127.0.0.9'])
-  // Their source is full: its newcomers are turned away, everybody else gets in.
+  // Where their source is full its newcomers wait; everybody else gets in.
   await honestDevice('elsewhere')
   const deadline = performance.now() + limits.handshakeMs + limits.proveMs + 5_000
   while (crowd.open() > 0 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 250))

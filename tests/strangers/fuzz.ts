@@ -71,6 +71,6 @@ async function rest(): Promise<void> {
   for (let turn = 0; turn < 12; turn++) await new Promise((resolve) => setImmediate(resolve))
 }
 
-/** Runs of the slow suite can be repeated: MUSTER_SEED, and made longer or shorter: MUSTER_FUZZ_INPUTS. */
-export const seed = Number(process.env['MUSTER_SEED'] ?? Date.now() % 1_000_000)
+/** Runs of the slow suite can be repeated: MUSTER_TEST_SEED, and made longer or shorter: MUSTER_FUZZ_INPUTS. */
+export const seed = Number(process.env['MUSTER_TEST_SEED'] ?? Date.now() % 1_000_000)
 export const inputs = (usual: number): number => Number(process.env['MUSTER_FUZZ_INPUTS'] ?? usual)

@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openStores } from '../../src/app.ts'
 import { systemClock } from '../../src/base/clock.ts'
 import { createLog } from '../../src/base/log.ts'
 import { createMetrics } from '../../src/base/metrics.ts'
@@ -12,6 +11,7 @@ import type { HttpEndpoint } from '../../src/endpoints/http/server.ts'
 import type { MqttEndpoint } from '../../src/endpoints/mqtt/server.ts'
 import { type Addresses, prepareInstances } from '../../src/instances.ts'
 import { deviceEndpoints, type Rooms, wireRooms } from '../../src/rooms.ts'
+import { openStores } from '../../src/stores.ts'
 
 /** The whole service with its faces, without sockets: connections are handed to `http.serve` and `mqtt.serve`. */
 export interface InProcess {

@@ -1,5 +1,4 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import tls from 'node:tls'
@@ -13,6 +12,7 @@ import {
   silentLog,
   type World,
 } from '../../src/index.ts'
+import { takeLoopback } from '../../src/testing/loopback.ts'
 
 /** A running Muster for tests, in this process. */
 export interface TestMuster {
@@ -60,23 +60,7 @@ export async function configFor(folder: string, { standardPorts = false, config 
   return { ...defaults, dataFolder: join(folder, 'data'), address, hostNames: [address], ports, ...config }
 }
 
-/** A loopback address whose port 443 nobody holds: every address of 127.0.0.0/8 is this machine. */
-export async function freeLoopback(): Promise<string> {
-  for (let attempt = 0; attempt < 50; attempt++) {
-    const part = (least: number): number => least + Math.floor(Math.random() * (250 - least))
-    const address = `127.${part(10)}.${part(1)}.${part(1)}`
-    if (await canListen(address, 443)) return address
-  }
-  throw new Error(
-    'No loopback address with a free port 443: run as a user that may bind it (root, or the sysctl of the README).',
-  )
-}
-
-const canListen = (host: string, port: number): Promise<boolean> =>
-  new Promise((resolve) => {
-    const server = createServer()
-    server.once('error', () => resolve(false))
-    server.listen({ host, port }, () => server.close(() => resolve(true)))
-  })
+/** A loopback address whose standard ports nobody holds. */
+export const freeLoopback = (): Promise<string> => takeLoopback([443, 8883])
 
 export { silentLog }

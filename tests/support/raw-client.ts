@@ -25,6 +25,8 @@ export interface Asking {
   readonly cert?: string
   readonly key?: string
   readonly agent?: Agent
+  /** The source address. */
+  readonly localAddress?: string
 }
 
 /** One HTTPS request; rejects when the connection fails before a whole answer came. */

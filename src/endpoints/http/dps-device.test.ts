@@ -2,13 +2,14 @@ import { expect, test } from 'vitest'
 import { dpsFaces, HOST } from '../../../tests/support/dps-faces.ts'
 import { caller, certificateClaim, create, HUB_A, until } from '../../../tests/support/provisioning.ts'
 import { dpsTokens } from '../../../tests/support/tokens.ts'
-import { ServiceError } from '../../base/errors.ts'
 import { limits } from '../../base/limits.ts'
 import { silentLog } from '../../base/log.ts'
 import { systemRandom } from '../../base/random.ts'
 import { issueDeviceCertificate } from '../../crypto/issuing.ts'
+import { Throttled } from '../../provisioning/provisioning.ts'
+import { rememberPeer } from '../../wire/peer.ts'
 import { dpsDevice } from './dps-device.ts'
-import { createHttpEndpoint } from './server.ts'
+import { createHttpEndpoint, type Routes } from './server.ts'
 
 const KEY = Buffer.alloc(64, 7).toString('base64')
 const { room, ask, connection } = await dpsFaces({ linked: [HUB_A], settings: { retryAfterSeconds: 5 } })
@@ -138,19 +139,27 @@ test('an id that can be none', async () => {
   expect([answer.status, answer.json()['errorCode']]).toEqual([400, 400202])
 })
 
-test('too many waiting: 429 with Retry-After', async () => {
+test('too many waiting: 429 with Retry-After, and the connection is no stranger to be cut', async () => {
   const { registrations } = room.provisioning
   const full = { ...room.provisioning, registrations: { ...registrations, register: refuse } }
   const needs = { ...room, provisioning: full, log: silentLog, random: systemRandom }
-  const { app } = await createHttpEndpoint(needs, [dpsDevice(needs)])
+  let proved = 0
+  const face: Routes = (scope) => {
+    scope.addHook('onRequest', async ({ raw }) =>
+      rememberPeer(raw.socket, { chain: [], address: 'test', proved: () => void proved++ }),
+    )
+    dpsDevice(needs)(scope)
+  }
+  const { app } = await createHttpEndpoint(needs, [face])
   const answer = await app.inject({
     method: 'PUT',
     url: `${registration}/register?${V}`,
     headers: { authorization: token },
   })
   expect([answer.statusCode, answer.headers['retry-after'], answer.json().errorCode]).toEqual([429, '7', 429001])
+  expect(proved).toBe(1)
 
   async function refuse(): Promise<never> {
-    throw new ServiceError(429001, 'Too many devices are being assigned. Try again.', { retryAfter: 7 })
+    throw new Throttled(7)
   }
 })

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { AuthorizationRequired, type Claim, parseRegisterBody } from '../../provisioning/provisioning.ts'
+import { AuthorizationRequired, type Claim, parseRegisterBody, Throttled } from '../../provisioning/provisioning.ts'
 import { sourceOf } from '../../wire/unproved.ts'
 import { apiVersionOf, asDps, type DpsFaceNeeds, dpsRoute, jsonBody, segment } from './dps-request.ts'
 import { renderDpsError } from './render.ts'
@@ -31,9 +31,11 @@ export const dpsDevice = (needs: DpsFaceNeeds): Routes => {
 
   return (app) => {
     const renderError = renderDpsError(needs)
-    asDps(app, needs, (thrown, request, reply) =>
-      thrown instanceof AuthorizationRequired ? renderChallenge(thrown, reply) : renderError(thrown, request, reply),
-    )
+    asDps(app, needs, (thrown, request, reply) => {
+      if (thrown instanceof AuthorizationRequired) return renderChallenge(thrown, reply)
+      if (thrown instanceof Throttled) peerOfRequest(request).proved()
+      return renderError(thrown, request, reply)
+    })
     const registration = '/:idScope/registrations/:registrationId'
 
     // Rust takes nothing but 202 here, and every client polls anyway (dps.md 1.10).

@@ -11,6 +11,7 @@ import {
   type Provisioning,
   parseRegisterBody,
   requireApiVersion,
+  Throttled,
 } from '../../provisioning/provisioning.ts'
 import type { AfterAck, ConnectAnswer, MqttConnect, MqttFace, MqttPublish, MqttSession } from '../../wire/mqtt.ts'
 import type { Peer } from '../../wire/peer.ts'
@@ -151,6 +152,8 @@ function createRequests(needs: DpsDeviceNeeds, { claim, apiVersion }: Registrant
       connection.proved()
       return asAnswer(status)
     } catch (thrown) {
+      // Clients wait on this connection, and take its loss for a failure (Node, Python).
+      if (thrown instanceof Throttled) connection.proved()
       const error = asSeenOnMqtt(asServiceError(thrown), claim)
       const { registrationId } = claim
       const line = { trackingId, registrationId, code: error.code, reason: redactText(error.message) }

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import type { Clock } from '../../base/clock.ts'
 import { createMetrics, type Metrics } from '../../base/metrics.ts'
 import type { ConnectAnswer, MqttConnect, MqttConnection, MqttSession } from '../../wire/mqtt.ts'
 import { serveMqtt } from '../../wire/mqtt.ts'
@@ -7,6 +8,8 @@ import { connectDpsDevice, type DpsDeviceNeeds } from './dps-device.ts'
 import { connectHubDevice, type HubDeviceNeeds } from './hub-device.ts'
 
 export interface MqttEndpointNeeds extends HubDeviceNeeds, DpsDeviceNeeds {
+  /** Times the connections out; default `clock`. */
+  readonly deadlines?: Clock
   readonly metrics?: Metrics
 }
 
@@ -28,7 +31,7 @@ export function createMqttEndpoint(needs: MqttEndpointNeeds): MqttEndpoint {
   return {
     serve(stream, peer) {
       const connection = serveMqtt(stream, {
-        clock: needs.clock,
+        clock: needs.deadlines ?? needs.clock,
         log: needs.log,
         remote: peer.address,
         proved: peer.proved,

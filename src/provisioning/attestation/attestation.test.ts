@@ -1,18 +1,8 @@
 import { expect, test } from 'vitest'
-import {
-  API,
-  caller,
-  certificateClaim,
-  create,
-  keyClaim,
-  provisioningRoom,
-} from '../../../tests/support/provisioning.ts'
+import { caller, certificateClaim, create, keyClaim, provisioningRoom } from '../../../tests/support/provisioning.ts'
 import { derivedKey } from '../../../tests/support/tokens.ts'
-import { ServiceError } from '../../base/errors.ts'
-import { silentLog } from '../../base/log.ts'
 import { seededRandom } from '../../base/random.ts'
 import { createAuthority, issueDeviceCertificate } from '../../crypto/issuing.ts'
-import { createDeviceRegistrations } from '../registrations.ts'
 import { createTpmChallenges } from '../tpm-challenge.ts'
 import { createAttestation } from './attestation.ts'
 import type { Verdict } from './verdict.ts'
@@ -72,33 +62,4 @@ test('what was looked at, in order', async () => {
   ])
   const none = { idScope: service.idScope, registrationId: 'dev', kind: 'none' } as const
   expect(reasons(await attest(service, none, unknown))).toEqual(['no-individual-enrollment', 'no-credential'])
-})
-
-test('a full node tells new devices to come back, at different times, and reads nothing for them', async () => {
-  const { store, clock, control, service } = await provisioningRoom()
-  const worker = { dueAt: () => 0, accept: () => {}, remind: () => {}, isFull: () => true }
-  const attest = () => Promise.reject(new Error('not to be asked'))
-  const needs = {
-    store,
-    clock,
-    control,
-    attest,
-    attempts: { refused: () => {}, admitted: () => {} },
-    worker,
-    random: seededRandom(1),
-    log: silentLog,
-    retryAfterSeconds: 3,
-    hubName: (hub: string) => hub,
-    count: { answered: () => {}, refused: () => {} },
-  }
-  const { register } = createDeviceRegistrations(needs)
-  const waits = new Set<number | undefined>()
-  for (let at = 0; at < 50; at++) {
-    const claim = { idScope: service.idScope, registrationId: `d${at}`, kind: 'none' } as const
-    const error: unknown = await register(claim, {}, API).catch((thrown: unknown) => thrown)
-    if (!(error instanceof ServiceError)) throw error
-    expect(error.code).toBe(429001)
-    waits.add(error.retryAfter)
-  }
-  expect([...waits].sort()).toEqual([3, 4, 5, 6, 7, 8])
 })

@@ -1,0 +1,12 @@
+/** `muster/testing`: a Muster in the process of a test (docs/testing.md). */
+export { createLog, type Log } from '../base/log.ts'
+export { createAuthority, type Issued, issueDeviceCertificate } from '../crypto/issuing.ts'
+export type { Attempt } from '../provisioning/provisioning.ts'
+export type { ReadyFile } from '../ready-file.ts'
+export type { Seeded } from '../seed/apply-seed.ts'
+export { type SeedDocument, SeedError } from '../seed/seed-document.ts'
+export type { Duration, TestTime } from './clock.ts'
+export type { EventsWanted, ReceivedEvent } from './events.ts'
+export { takeLoopback as freeLoopback } from './loopback.ts'
+export { type Muster, startMuster } from './muster.ts'
+export type { MusterOptions } from './options.ts'
