@@ -1,4 +1,4 @@
-import { isAbsolute, normalize } from 'node:path'
+import { isAbsolute, resolve } from 'node:path'
 import { backupFolder } from './backup.ts'
 import type { Clock } from './base/clock.ts'
 import { ServiceError } from './base/errors.ts'
@@ -30,8 +30,8 @@ export function createBackups(needs: { dataFolder: string; clock: Clock; log: Lo
       if (stopped) throw new Error('the service stops')
       state = { state: 'running', to, startedAt, bytes, ofBytes }
     }
-    copied(0, 0)
     try {
+      copied(0, 0)
       const { files } = await backupFolder(dataFolder, to, clock, copied)
       state = { state: 'succeeded', to, startedAt, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) }
       lastSuccess = Math.floor(clock.now() / 1000)
@@ -66,7 +66,7 @@ export function createBackups(needs: { dataFolder: string; clock: Clock; log: Lo
 }
 
 function requirePath(to: string): string {
-  if (to.length <= limits.pathLength && isAbsolute(to) && !to.includes('\0')) return normalize(to).replace(/\/$/, '')
+  if (to.length <= limits.pathLength && isAbsolute(to) && !to.includes('\0')) return resolve(to)
   throw new ServiceError(
     400004,
     `body.to must be an absolute path of at most ${limits.pathLength} characters on the machine of the service, found ${JSON.stringify(to.slice(0, 80))}.`,

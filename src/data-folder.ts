@@ -105,9 +105,7 @@ function requireWhole(marker: string, folder: string): void {
 
 /** Refuses a folder that a newer Muster has changed, and notes who used it last. */
 function requireFormat(file: string, folder: string): void {
-  const found = existsSync(file)
-    ? (JSON.parse(readFileSync(file, 'utf8')) as { format?: unknown; version?: unknown })
-    : {}
+  const found = existsSync(file) ? readVersion(file) : {}
   if (Number(found.format ?? FOLDER_FORMAT) > FOLDER_FORMAT)
     throw new ConfigError(
       `The data folder ${folder} was used by Muster ${String(found.version)} and has its format ${String(found.format)}; ` +
@@ -115,6 +113,16 @@ function requireFormat(file: string, folder: string): void {
     )
   if (found.version !== version || found.format !== FOLDER_FORMAT)
     writeSecret(file, `${JSON.stringify({ format: FOLDER_FORMAT, version })}\n`)
+}
+
+function readVersion(file: string): { readonly format?: unknown; readonly version?: unknown } {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as object
+  } catch {
+    throw new ConfigError(
+      `Expected {"format", "version"} as JSON in ${file}, found something else. Restore the data folder.`,
+    )
+  }
 }
 
 /** One process per folder. The lock is the operating system's on an open file, so it dies with its holder. */

@@ -66,16 +66,14 @@ export function createHealth({ clock, log, dataFolder, stores, threads }: Health
   async function look(): Promise<void> {
     const found = await Promise.all([canWrite('documents', stores.store), canWrite('telemetry', stores.telemetry)])
     faults = found.flat()
+    if (stopped) return // at the end the stores go
     const now = missing()
-    // At a start the threads come one after the other; at the end the stores go.
-    const isNews = now.join() !== told && (wasReady || faults.length > 0 || now.length === 0)
-    if (stopped || !isNews) return
-    told = now.join()
-    if (now.length === 0) {
-      if (wasReady) log.info({ dataFolder }, 'ready again')
-      wasReady = true
-      return
-    }
+    wasReady ||= now.length === 0
+    // At a start the threads come one after the other: that is no news.
+    const news = wasReady || faults.length > 0 ? now.join('; ') : ''
+    if (news === told) return
+    told = news
+    if (news === '') return log.info({ dataFolder }, 'ready again')
     log.error(
       { dataFolder, freeBytes: freeBytes(dataFolder), missing: now },
       `not ready. Where the disk is full: nothing that was acknowledged is lost; make room on the file system of ${dataFolder}, and it goes on by itself`,

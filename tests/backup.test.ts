@@ -220,6 +220,11 @@ describe('the data folder', () => {
     await expect(start(half)).rejects.toThrow(/interrupted\. Empty it and restore again/)
   })
 
+  test('one whose version cannot be read is refused', async () => {
+    const broken = (data: string) => writeFileSync(join(data, 'version.json'), '{"format"')
+    await expect(start(broken)).rejects.toThrow(/Expected .*version\.json, found something else/)
+  })
+
   test('one that a newer Muster has used is refused by name', async () => {
     const newer = (data: string) => writeFileSync(join(data, 'version.json'), '{"format": 2, "version": "9.9.9"}')
     await expect(start(newer)).rejects.toThrow(

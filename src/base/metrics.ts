@@ -17,10 +17,13 @@ export interface Metrics {
 
 export interface Counter {
   add(amount: number, ...labels: readonly string[]): void
+  /** The series of these labels, looked up once: for what is counted with every request. */
+  of(...labels: readonly string[]): (amount: number) => void
 }
 
 export interface Histogram {
   observe(seconds: number, ...labels: readonly string[]): void
+  of(...labels: readonly string[]): (seconds: number) => void
 }
 
 export type Reading = readonly [value: number, ...labels: readonly string[]]
@@ -58,23 +61,26 @@ export function createMetrics(): Metrics {
   return {
     counter(name, help, labels = []) {
       const kept = keep({ name, kind: 'counter', help, labels, bounds: [] })
-      return {
-        add(amount, ...values) {
-          numbersOf(kept, values, 1)[0]! += amount
-        },
+      const of: Counter['of'] = (...values) => {
+        const numbers = numbersOf(kept, values, 1)
+        return (amount) => {
+          numbers[0]! += amount
+        }
       }
+      return { of, add: (amount, ...values) => of(...values)(amount) }
     },
     histogram(name, help, labels = [], bounds = SECONDS) {
       const kept = keep({ name, kind: 'histogram', help, labels, bounds })
-      return {
-        observe(seconds, ...values) {
-          const numbers = numbersOf(kept, values, bounds.length + 2)
+      const of: Histogram['of'] = (...values) => {
+        const numbers = numbersOf(kept, values, bounds.length + 2)
+        return (seconds) => {
           let at = 0
           while (at < bounds.length && seconds > bounds[at]!) at++
           numbers[at]! += 1
           numbers[bounds.length + 1]! += seconds
-        },
+        }
       }
+      return { of, observe: (seconds, ...values) => of(...values)(seconds) }
     },
     gauge(name: string, help: string, read: () => number | readonly Reading[], labels: readonly string[] = []) {
       const readings = (): readonly Reading[] => {

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { systemClock } from '../base/clock.ts'
 import { Fields } from '../base/json.ts'
@@ -26,7 +27,7 @@ async function backup(options: BackupOptions, environment: Environment): Promise
   const { data, readyFile } = options
   if (data !== undefined && readyFile !== undefined)
     throw usage('Expected either --data (a service that does not run) or --ready-file (one that does), found both.')
-  const to = absolute(environment.cwd, options.to)
+  const to = resolve(environment.cwd, options.to)
   const progress = createProgress(environment)
   if (data === undefined) await ofRunning(options, to, environment, progress)
   else await ofResting(absolute(environment.cwd, data), to, environment, progress)

@@ -44,11 +44,8 @@ export function createTelemetry(needs: {
   metrics?: Metrics
 }): Telemetry {
   const { telemetry, control, clock, log, metrics = createMetrics() } = needs
-  const messages = metrics.counter('muster_hub_telemetry_messages_total', 'Device-to-cloud messages in the log.')
-  const bytes = metrics.counter(
-    'muster_hub_telemetry_bytes_total',
-    'Bodies and properties of these messages, in bytes.',
-  )
+  const messages = metrics.counter('muster_hub_telemetry_messages_total', 'Device-to-cloud messages in the log.').of()
+  const bytes = metrics.counter('muster_hub_telemetry_bytes_total', 'Their bodies and properties, in bytes.').of()
   let timer: Timer | undefined
 
   async function trim(): Promise<void> {
@@ -86,8 +83,8 @@ export function createTelemetry(needs: {
       }
       const name = logOf(identity.hub.name, partitionOf(identity.deviceId, identity.hub.partitions))
       await telemetry.commit({ append: [{ log: name, time, value: encodeEvent(event) }] })
-      messages.add(1)
-      bytes.add(size)
+      messages(1)
+      bytes(size)
       session.touch()
     },
 

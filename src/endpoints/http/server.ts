@@ -45,11 +45,14 @@ export async function createHttpEndpoint(
 ): Promise<HttpEndpoint> {
   /** Of the service that the path belongs to, where no face has taken the request. */
   const renderFor = ({ url }: FastifyRequest): Render => (HUB_PATH.test(url) ? renderHubError : renderDpsError)(needs)
+  /** When the head of a request was read, ms. */
+  const began = new WeakMap<object, number>()
   const app = fastify({
     logger: false,
     genReqId: () => needs.random.uuid(),
     bodyLimit: limits.hubBodyBytes,
     rewriteUrl: (request) => {
+      began.set(request, needs.clock.now())
       if (request.method === 'POST') request.method = overriddenMethod(request.headers['x-http-method-override'])
       return decodeWholePath(request.url ?? '/')
     },
@@ -62,9 +65,21 @@ export async function createHttpEndpoint(
   })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
-  app.setNotFoundHandler((request, reply) => renderFor(request)(notFound(request), request, reply))
+  const took = ({ raw }: FastifyRequest): number => needs.clock.now() - (began.get(raw) ?? 0)
+  const countersOf = requestCounters(needs.metrics ?? createMetrics(), took)
+  const unknown = countersOf('/none')
+  app.addHook('onRoute', (route) => {
+    const count = countersOf(route.url)
+    route.onSend = (request, reply, _payload, done) => {
+      count(request, reply.statusCode)
+      done()
+    }
+  })
+  app.setNotFoundHandler((request, reply) => {
+    unknown(request, 404)
+    return renderFor(request)(notFound(request), request, reply)
+  })
   app.setErrorHandler(renderDpsError(needs))
-  countRequests(app, needs.metrics ?? createMetrics())
   if (needs.log.isLevelEnabled('debug'))
     app.addHook('onResponse', (request, reply, done) => {
       const { method, url, id } = request
@@ -86,30 +101,34 @@ export async function createHttpEndpoint(
   }
 }
 
-/** Counted by the first segment of the route's pattern, never of the request's path: those are strangers' words. */
-function countRequests(app: FastifyInstance, metrics: Metrics): void {
+type Count = (request: FastifyRequest, status: number) => void
+
+/**
+ * Counts by the first segment of a route's pattern, never of a request's path: those are strangers' words. Before the
+ * answer leaves: to wait for its end costs more than to count it.
+ *
+ * @param took milliseconds since the request began
+ */
+function requestCounters(metrics: Metrics, took: (request: FastifyRequest) => number): (pattern: string) => Count {
   const requests = metrics.counter('muster_http_requests_total', 'HTTP requests that were answered.', [
     'route',
     'status',
   ])
-  const seconds = metrics.histogram(
-    'muster_http_request_seconds',
-    'From the head of a request to the end of its answer.',
-    ['route'],
-  )
-  const segments = new Map<string, string>()
-  const routeOf = (pattern: string): string => {
-    const known = segments.get(pattern) ?? pattern.split('/')[1]!.toLowerCase()
-    segments.set(pattern, known)
-    return known
+  const seconds = metrics.histogram('muster_http_request_seconds', 'From the head of a request to its answer.', [
+    'route',
+  ])
+  return (pattern) => {
+    const route = pattern.split('/')[1]!.toLowerCase()
+    const byStatus: ((amount: number) => void)[] = []
+    let observe: ((seconds: number) => void) | undefined
+    return (request, status) => {
+      const kind = Math.floor(status / 100)
+      byStatus[kind] ??= requests.of(route, `${kind}xx`)
+      byStatus[kind](1)
+      observe ??= seconds.of(route)
+      observe(Math.max(0, took(request)) / 1000)
+    }
   }
-  app.addHook('onResponse', (request, reply, done) => {
-    const { url } = request.routeOptions
-    const route = url === undefined ? 'none' : routeOf(url)
-    requests.add(1, route, `${Math.floor(reply.statusCode / 100)}xx`)
-    seconds.observe(reply.elapsedTime / 1000, route)
-    done()
-  })
 }
 
 /**

@@ -67,9 +67,15 @@ function counters(metrics: Metrics, open: () => number): Counters {
     'kind',
   ])
   metrics.gauge('muster_mqtt_connections', 'Open MQTT connections, also inside WebSockets.', open)
+  const known = { dps: new Map<string, (amount: number) => void>(), hub: new Map<string, (amount: number) => void>() }
+  const publishOf = (service: Service, kind: string): ((amount: number) => void) => {
+    const count = known[service].get(kind) ?? publishes.of(service, kind)
+    known[service].set(kind, count)
+    return count
+  }
   return {
     connect: (service, answer) => connects.add(1, service, 'refuse' in answer ? String(answer.refuse) : '0'),
-    publish: (service, kind) => publishes.add(1, service, kind),
+    publish: (service, kind) => publishOf(service, kind)(1),
   }
 }
 
