@@ -266,7 +266,7 @@ export const limits = {
   storeSweepBytes: 2 * 1024 * 1024,
   storeSweepPauseMs: 10,
   /** Rows written, roughly, after which the log is copied into the file by a thread beside the writer. */
-  storeCheckpointRows: 2_000,
+  storeCheckpointRows: 5_000,
   /** Pages of the log, 4 KiB each, after which the writer does it itself: alone, and with the thread to help it. */
   storeLogPages: 4_000,
   storeLogPagesAtMost: 32_000,
