@@ -31,7 +31,7 @@ test(`${KILLS} kills during imports (seed ${SEED})`, async () => {
   for (let file = 0; kills < KILLS; file++) {
     writeFileSync(join(folder, `devices-${file}.txt`), linesOf(file).join('\n'))
     const expected = await importWhole(file)
-    const disturbed = await importDisturbed(file)
+    const disturbed = await importDisturbed(file, expected.ms)
     kills += disturbed.kills
     expect(disturbed.result.report).toEqual(expected.report)
     expect(disturbed.result.rows).toEqual(expected.rows)
@@ -62,22 +62,25 @@ interface Result {
   readonly rows: readonly string[]
 }
 
-async function importWhole(file: number): Promise<Result> {
+async function importWhole(file: number): Promise<Result & { readonly ms: number }> {
   const place = placeOf(file, 'whole')
   const muster = await start(place)
+  const from = performance.now()
   await ended(command(place, file))
+  const ms = performance.now() - from
   await stop(muster)
-  return resultOf(place)
+  return { ...resultOf(place), ms }
 }
 
-async function importDisturbed(file: number): Promise<{ readonly kills: number; readonly result: Result }> {
+/** @param ms how long it takes undisturbed: a run is killed at any moment of that, and sometimes gets through */
+async function importDisturbed(file: number, ms: number): Promise<{ readonly kills: number; readonly result: Result }> {
   const place = placeOf(file, 'disturbed')
   const made = new Map<string, string>()
   let muster = await start(place)
   for (let kills = 0; ; kills++) {
     const child = command(place, file)
     const through = ended(child)
-    const moment = new Promise<'kill'>((resolve) => setTimeout(() => resolve('kill'), 200 + pick(3_000)))
+    const moment = new Promise<'kill'>((resolve) => setTimeout(() => resolve('kill'), pick(ms)))
     if ((await Promise.race([through, moment])) !== 'kill') {
       await stop(muster)
       requireSame(made, place)
