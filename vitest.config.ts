@@ -4,7 +4,8 @@ import { defineConfig } from 'vitest/config'
 // `slow` holds kill, power-loss, full-disk, backup, packaging, npm, stranger, fuzz, TPM, Java and Python suites (each has its own npm script).
 export default defineConfig({
   test: {
-    globalSetup: [],
+    // The default leaves a core to nobody: on two cores that is one worker, and half the speed.
+    maxWorkers: '100%',
     projects: [
       {
         test: {
