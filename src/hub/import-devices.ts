@@ -16,7 +16,9 @@ export async function judgeDevice(judging: Judging, line: DeviceLine): Promise<J
   const { hub, draft } = judging
   const { mode, deviceId } = line
   const id = keyOf(hub.name, { deviceId })
-  const stored = await (mode.startsWith('create') ? draft.getNew(devices, id) : draft.get(devices, id))
+  // What waits for its parent is judged by what is there, too: or where a chunk ends would decide what is reported first.
+  const isLikelyNew = mode.startsWith('create') && wantedScopes(line.device, line.device.iotEdge ?? false).length === 0
+  const stored = await (isLikelyNew ? draft.getNew(devices, id) : draft.get(devices, id))
   switch (mode) {
     case 'create':
       if (stored !== undefined) throw deviceExists(deviceId)
@@ -97,6 +99,10 @@ async function removeDevice(judging: Judging, line: DeviceLine, stored: Stored<D
   return changed(judging, [{ hub: hub.name, deviceId, why: 'deleted' }])
 }
 
+/** The scopes of the parents that a line names; an Edge device's own scope is the hub's to say. */
+const wantedScopes = ({ deviceScope, parentScopes }: DeviceLine['device'], iotEdge: boolean): readonly string[] =>
+  (iotEdge || deviceScope === undefined ? (parentScopes ?? []) : [deviceScope]).filter((each) => each !== '')
+
 /** The parent that the line names, by the scope that it has in this hub; `later` where it is not there yet. */
 async function parentScopesOf(
   { hub, draft, last }: Judging,
@@ -104,9 +110,9 @@ async function parentScopesOf(
   iotEdge: boolean,
   old?: DeviceRecord,
 ): Promise<{ readonly scopes: readonly string[] | undefined } | 'later'> {
-  const wanted = iotEdge || device.deviceScope === undefined ? device.parentScopes : [device.deviceScope]
+  const isSaid = (iotEdge ? undefined : device.deviceScope) !== undefined || device.parentScopes !== undefined
   const scopes: string[] = []
-  for (const scope of wanted?.filter((each) => each !== '') ?? []) {
+  for (const scope of wantedScopes(device, iotEdge)) {
     const parentId = deviceOfScope(scope)
     const parent =
       parentId === undefined ? undefined : await draft.get(devices, keyOf(hub.name, { deviceId: parentId }))
@@ -119,7 +125,7 @@ async function parentScopesOf(
     hub.name,
     deviceId,
     iotEdge,
-    { deviceScope: undefined, parentScopes: wanted && scopes },
+    { deviceScope: undefined, parentScopes: isSaid ? scopes : undefined },
     old?.parentScopes,
   )
   return { scopes: found.parentScopes }

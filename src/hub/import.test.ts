@@ -77,6 +77,14 @@ test('a registry document is a line too, and keys are made where none are given'
   expect(Buffer.from(symmetricKey.primaryKey ?? '', 'base64')).toHaveLength(32)
 })
 
+test('a device that exists is told so at once, also where the line’s parent is not there', async () => {
+  const { send, failures } = await importing({ mode: 'create' })
+  await send(0, { id: 'd1', authentication: sas })
+  const state = await send(1, { id: 'd1', authentication: sas, deviceScope: 'ms-azure-iot-edge://nobody-1' })
+  expect(state).toMatchObject({ next: 2, succeeded: 1, failed: 1, later: 0 })
+  expect(await failures()).toMatchObject([{ line: 2, id: 'd1', code: 409001 }])
+})
+
 describe('what was taken is never taken again', () => {
   test('a batch that comes twice changes nothing', async () => {
     const { send, device } = await importing({ mode: 'create' })

@@ -9,9 +9,9 @@ import { type MusterProcess, startProcess } from '../support/process.ts'
 
 // `kill -9` of the service and of the command at random moments of an import. Run again until it is through, it must end
 // as an import that nobody disturbed: the same identities, each made once, and the same report.
-// MUSTER_KILL_ROUNDS and MUSTER_SEED repeat a run.
+// MUSTER_KILL_ROUNDS and MUSTER_TEST_SEED repeat a run.
 const KILLS = Number(process.env['MUSTER_KILL_ROUNDS'] ?? 20)
-const SEED = Number(process.env['MUSTER_SEED'] ?? Date.now() % 1_000_000)
+const SEED = Number(process.env['MUSTER_TEST_SEED'] ?? Date.now() % 1_000_000)
 const LINES = 20_000
 const launcher = join(import.meta.dirname, '..', '..', 'bin', 'muster.js')
 const folder = mkdtempSync(join(tmpdir(), 'muster-kill-import-'))
