@@ -6,6 +6,8 @@ import { refused } from './environment.ts'
 /** A file that a command writes piece by piece; nobody else may read it, because it may hold keys. */
 export interface FileWriter {
   write(text: string): Promise<void>
+  /** Everything written so far is in the file. */
+  flush(): Promise<void>
   /** Everything is in the file. */
   end(): Promise<void>
   abandon(): void
@@ -27,6 +29,10 @@ export async function openFileWriter(path: string, what: string): Promise<FileWr
       if (broken !== undefined) failed(broken)
       if (text !== '' && !stream.write(text)) await once(stream, 'drain').catch(failed)
     },
+    flush: () =>
+      new Promise<void>((resolve, reject) => stream.write('', (cause) => (cause ? reject(cause) : resolve()))).catch(
+        failed,
+      ),
     async end() {
       stream.end()
       await finished(stream).catch(failed)

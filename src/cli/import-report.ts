@@ -16,6 +16,8 @@ export interface Failure {
 /** Where failures go: into a file of JSON lines, one for each, or the first of them to standard error. */
 export interface Report {
   add(failure: Failure, source?: string): Promise<void>
+  /** Nothing that was added is lost any more. */
+  flush(): Promise<void>
   end(): Promise<void>
 }
 
@@ -29,6 +31,7 @@ async function fileReport(file: string, { cwd }: Environment): Promise<Report> {
   return {
     add: (failure, source) =>
       writer.write(`${JSON.stringify({ ...(source !== undefined && { source }), ...failure })}\n`),
+    flush: () => writer.flush(),
     end: () => writer.end(),
   }
 }
@@ -42,6 +45,7 @@ function shownReport(environment: Environment): Report {
       const text = `line ${line}${id === '' ? '' : ` (${id})`}: ${errorCode}: ${errorStatus}`
       if (failures <= limits.cliImportShown) notice(environment, text.replace(/[\p{Cc}\p{Cf}]/gu, '·'))
     },
+    flush: async () => {},
     async end() {
       if (failures > limits.cliImportShown)
         notice(environment, `… and ${failures - limits.cliImportShown} more; --report FILE writes all of them`)

@@ -83,6 +83,7 @@ async function importAll(run: ImportRun, environment: Environment): Promise<Coun
     progress.end()
   }
   const failures = await writeFailures(run, path, found.problems)
+  await run.report.flush()
   // Last, so that a run that ends before goes on here, with the whole report.
   await rest({ method: 'DELETE', path })
   if (found.broken !== undefined) throw brokenOff(found.broken, state.succeeded, failures)

@@ -62,6 +62,19 @@ test('a table of devices: every column', async () => {
   expect(await device('ca')).toMatchObject({ authentication: { type: 'certificateAuthority' } })
 })
 
+test('a report for which the disk has no room loses nothing: the import waits for the same command', async () => {
+  const name = file('full.jsonl', '{"id":"d1"}\n{"id":"d1"}\n')
+  const create = ['--mode', 'create', '--report']
+  const full = await importDevices(name, ...create, '/dev/full')
+  expect(full).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('Expected to write the report /dev/full, found ENOSPC'),
+  })
+  const again = await importDevices(name, ...create, 'full.report')
+  expect(JSON.parse(again.out)).toMatchObject({ succeeded: 1, failed: 1, resumedAtLine: 3 })
+  expect(reportOf('full.report')).toMatchObject([{ line: 2, id: 'd1', errorCode: 'DeviceAlreadyExists' }])
+})
+
 test('tables of enrollments and of groups', async () => {
   const enrollments = file(
     'e.csv',
