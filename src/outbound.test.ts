@@ -16,7 +16,7 @@ describe('settings', () => {
     const flags = { 'outbound-allow': 'a.example, *.b.example:8443,[::1]:80', 'outbound-ca': 'ca.pem' }
     expect(load(flags).outbound).toEqual({
       allow: ['a.example', '*.b.example:8443', '[::1]:80'],
-      caFile: '/work/ca.pem',
+      caFile: '/srv/ca.pem',
     })
   })
 
