@@ -8,7 +8,7 @@ import { type Config, ConfigError, defaults, loadConfig } from './config.ts'
 import { openOutbound, webhookPost } from './outbound.ts'
 import { OutboundError } from './wire/outbound.ts'
 
-const load = (flags: Record<string, string>): Config => loadConfig(undefined, {}, flags, '/work')
+const load = (flags: Record<string, string>): Config => loadConfig(undefined, {}, flags, '/srv')
 
 describe('settings', () => {
   test('any host and the public authorities, unless said otherwise', () => {
