@@ -54,10 +54,15 @@ export type ReadLine<T> =
 export async function readLines<T>(rules: LineRules<T>, lines: readonly Line[]): Promise<ReadLine<T>[]> {
   const read: ReadLine<T>[] = []
   for (const [at, line] of lines.entries()) {
-    if (at > 0 && at % limits.importReadLines === 0) await new Promise((resolve) => setImmediate(resolve))
+    await giveWay(at)
     if (line.text.trim() !== '') read.push(readLine(rules, line))
   }
   return read
+}
+
+/** Nothing of the work on a batch waits for anything but a promise, and other requests would wait until it is done. */
+async function giveWay(at: number): Promise<void> {
+  if (at > 0 && at % limits.importTurnLines === 0) await new Promise((resolve) => setImmediate(resolve))
 }
 
 function readLine<T>(rules: LineRules<T>, line: Line): ReadLine<T> {
@@ -111,18 +116,21 @@ export interface Chunk {
 /** Rows that a chunk's commit has beside the staged ones: the import itself, twice, and the failures. */
 const OWN_ROWS = 3
 
+/** What lines are judged by. */
+export interface Bench<T> {
+  readonly store: Pick<Store, 'get'>
+  readonly rules: LineRules<T>
+  readonly expect: readonly Expectation[]
+}
+
+/** @param how.ahead while lines before these are not stored yet: ends with the first line that asks what is stored */
 export async function judgeChunk<T>(
-  needs: {
-    readonly store: Pick<Store, 'get'>
-    readonly rules: LineRules<T>
-    readonly expect: readonly Expectation[]
-  },
+  { store, rules, expect }: Bench<T>,
   lines: readonly ReadLine<T>[],
-  how: { readonly look: boolean; readonly last: boolean },
+  how: { readonly look: boolean; readonly last: boolean; readonly ahead?: boolean },
 ): Promise<Chunk> {
-  const { store, rules } = needs
   const draft = createDraft(store, how.look)
-  draft.expect(needs.expect)
+  draft.expect(expect)
   draft.keep()
   const failures: LineFailure[] = []
   const later: Line[] = []
@@ -131,6 +139,7 @@ export async function judgeChunk<T>(
   let taken = 0
   let bytes = 0
   for (; taken < most; taken++) {
+    await giveWay(taken)
     const each = lines[taken]!
     bytes += each.line.text.length
     if (taken > 0 && bytes > limits.importChunkBytes) break
@@ -139,6 +148,7 @@ export async function judgeChunk<T>(
       continue
     }
     const judgement = await judgeLine(rules, each, draft, how.last)
+    if (how.ahead === true && !draft.blind) break
     const rows = draft.parts + append.length + later.length + (judgement.append?.length ?? 0) + 1 + OWN_ROWS
     if (taken > 0 && rows > limits.storeBatch) {
       draft.drop()

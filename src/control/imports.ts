@@ -4,7 +4,15 @@ import { limits } from '../base/limits.ts'
 import type { Log } from '../base/log.ts'
 import type { Append, Commit, Expectation, Store, Stored } from '../store/store.ts'
 import { type ImportDocument, imports, type Owner, ownerId } from './documents.ts'
-import { type Chunk, judgeChunk, type LineFailure, type LineRules, type ReadLine, readLines } from './import-lines.ts'
+import {
+  type Bench,
+  type Chunk,
+  judgeChunk,
+  type LineFailure,
+  type LineRules,
+  type ReadLine,
+  readLines,
+} from './import-lines.ts'
 import { createTurns, notYet } from './import-turns.ts'
 
 /** Where an import goes: to a hub or provisioning service, under an id of the caller's. */
@@ -148,23 +156,26 @@ export function createImports(needs: { readonly store: Store; readonly clock: Cl
     target: ImportTarget,
     before: Stored<ImportDocument>,
     lines: readonly ReadLine<T>[],
-    { advance, last }: { readonly advance: Advance; readonly last: boolean },
+    {
+      advance,
+      last,
+      judged,
+    }: { readonly advance: Advance; readonly last: boolean; readonly judged?: Chunk | undefined },
   ): Promise<Stored<ImportDocument>> {
-    const judge = (from: number, look: boolean): Promise<Chunk> =>
-      judgeChunk({ store, rules, expect: [target.presence] }, lines.slice(from), { look, last })
+    const bench = { store, rules, expect: [target.presence] }
     let current = before
     let look = false
-    let ahead: Chunk | undefined
+    let ahead = judged
     for (let at = 0, attempt = 0; at < lines.length; ) {
-      const chunk: Chunk = ahead ?? (await judge(at, look))
+      const chunk: Chunk = ahead ?? (await judgeChunk(bench, lines.slice(at), { look, last }))
       const next = at + chunk.taken
       const value = counted(advance(current.value, lines.slice(at, next)), chunk, clock.now())
       // What depends on nothing stored can be judged while this is being written.
       const [result, after] = await Promise.all([
         store.commit(commitOf(current, value, chunk)),
-        chunk.draft.blind && next < lines.length ? judge(next, look) : undefined,
+        next < lines.length ? judgeAhead(bench, lines.slice(next), last) : undefined,
       ])
-      ahead = result.ok && after?.draft.blind === true ? after : undefined
+      ahead = result.ok ? after : undefined
       if (result.ok) {
         current = { ...current, version: result.versions[0]!, value }
         at = next
@@ -203,6 +214,8 @@ export function createImports(needs: { readonly store: Store; readonly clock: Cl
       const read = await readLines(rules, lines)
       const end = from + lines.length
       const found = await find(target)
+      const isAllNew = from >= found.value.cursor
+      const judged = isAllNew ? await judgeAhead({ store, rules, expect: [target.presence] }, read, false) : undefined
       const release = await turns.take(found.id, from, found.value.cursor)
       let reached = 0
       try {
@@ -211,7 +224,8 @@ export function createImports(needs: { readonly store: Store; readonly clock: Cl
         if (from > reached) throw notYet(from, reached)
         const fresh = read.filter(({ line }) => line.number > before.value.cursor)
         const advance: Advance = (value, taken) => ({ ...value, cursor: taken.at(-1)!.line.number })
-        const after = await passOver(await take(rules, target, before, fresh, { advance, last: false }), end)
+        const how = { advance, last: false, judged: fresh.length === read.length ? judged : undefined }
+        const after = await passOver(await take(rules, target, before, fresh, how), end)
         reached = after.value.cursor
         return stateOf(after)
       } finally {
@@ -276,6 +290,19 @@ export function createImports(needs: { readonly store: Store; readonly clock: Cl
     if (!result.ok) throw changedMeanwhile()
     return { ...current, version: result.versions[0]!, value }
   }
+}
+
+/**
+ * Judges lines while those before them are still being written; undefined where that depends on what will be stored. What
+ * it took for new and is not there after all, the commit finds.
+ */
+async function judgeAhead<T>(
+  bench: Bench<T>,
+  lines: readonly ReadLine<T>[],
+  last: boolean,
+): Promise<Chunk | undefined> {
+  const chunk = await judgeChunk(bench, lines, { look: false, last, ahead: true })
+  return chunk.draft.blind ? chunk : undefined
 }
 
 /** What it means for an import that these lines were taken. */

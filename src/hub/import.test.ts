@@ -131,6 +131,21 @@ describe('order', () => {
     expect(states.map(({ next }) => next)).toEqual([5, 4, 2])
   })
 
+  test('what was judged while it waited for its turn sees what came before it', async () => {
+    const { send, failures } = await importing({ mode: 'create' })
+    const all = await Promise.all([
+      send(2, { id: 'd2' }, { id: 'd1' }, { id: 'd3' }),
+      send(1, { id: 'd2' }, { id: 'd2' }),
+      send(0, { id: 'd1' }),
+    ])
+    expect(all.map(({ next }) => next)).toEqual([5, 3, 1])
+    expect(all[0]).toMatchObject({ succeeded: 3, failed: 2 })
+    expect((await failures()).map(({ line, id, code }) => [line, id, code])).toEqual([
+      [3, 'd2', 409001],
+      [4, 'd1', 409001],
+    ])
+  })
+
   test('lines whose predecessors never come are refused in the end', async () => {
     const { send, clock } = await importing()
     const early = send(5, { id: 'd6' })

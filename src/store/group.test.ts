@@ -74,21 +74,34 @@ test('a full transaction does not wait for its window, and what does not fit com
   const { add, sizes } = noted(5)
   add(1)
   await turn()
-  add(limits.storeBatch + 10)
+  add(limits.storeGroup + 10)
   await turn()
   await turn()
-  expect(sizes).toEqual([1, limits.storeBatch, 10])
+  expect(sizes).toEqual([1, limits.storeGroup, 10])
 })
 
 test('large values fill a transaction too', async () => {
   const { add, sizes } = noted(0)
   add(20, ['commit', [], [['c_notes', 'a', 'x'.repeat(512 * 1024)]], [], [], []])
-  await turn()
-  await turn()
-  await turn()
-  await turn()
-  await turn()
-  expect(sizes).toEqual([4, 4, 4, 4, 4])
+  for (let turns = 0; turns < 7; turns++) await turn()
+  expect(sizes).toEqual([3, 3, 3, 3, 3, 3, 2])
+})
+
+test('what is larger than a transaction has one of its own, and what came before it is not held up', async () => {
+  const { add, sizes } = noted(0)
+  const large: Operation = [
+    'commit',
+    [],
+    Array.from({ length: limits.storeGroup }, (_, n) => ['c', `${n}`, '']),
+    [],
+    [],
+    [],
+  ]
+  add(2)
+  add(2, large)
+  add(3)
+  for (let turns = 0; turns < 4; turns++) await turn()
+  expect(sizes).toEqual([2, 1, 1, 3])
 })
 
 test('sweeping begins at the start and after a trim, a step at a time', async () => {
@@ -109,10 +122,10 @@ test('sweeping begins at the start and after a trim, a step at a time', async ()
 
 test('at the end everything that waits is written', () => {
   const { group, add, sizes, settled, clock } = noted(5)
-  add(limits.storeBatch * 2 + 1)
+  add(limits.storeGroup * 2 + 1)
   group.end()
-  expect(sizes).toEqual([limits.storeBatch, limits.storeBatch, 1])
-  expect(settled).toHaveLength(limits.storeBatch * 2 + 1)
+  expect(sizes).toEqual([limits.storeGroup, limits.storeGroup, 1])
+  expect(settled).toHaveLength(limits.storeGroup * 2 + 1)
   clock.advance(10)
   expect(sizes).toHaveLength(3)
 })

@@ -64,9 +64,13 @@ export function createGroup(needs: {
     if (batch.some(({ operation }) => operation[0] === 'trim')) sweep()
   }
 
+  /** In the order of arrival. What is too large to share a transaction has one of its own, and holds up only who comes after. */
   const take = (): readonly Waiting[] => {
-    let count = 0
-    for (let taken = 0; count < waiting.length && taken < limits.storeBatch; count++) taken += waiting[count]!.weight
+    let count = 1
+    for (let taken = waiting[0]!.weight; count < waiting.length; count++) {
+      taken += waiting[count]!.weight
+      if (taken > limits.storeGroup) break
+    }
     const batch = waiting.splice(0, count)
     for (const each of batch) weight -= each.weight
     return batch
@@ -90,7 +94,7 @@ export function createGroup(needs: {
       waiting.push({ operation, weight: own, settle })
       weight += own
       if (timer === undefined) arm(left())
-      else if (windowMs > 0 && before < limits.storeBatch && weight >= limits.storeBatch) {
+      else if (windowMs > 0 && before < limits.storeGroup && weight >= limits.storeGroup) {
         timer.cancel()
         arm(0)
       }
