@@ -34,7 +34,7 @@ export async function writeTwin(
   const id = keyOf(hub.name, line)
   const old = await draft.get(twins, id)
   if (old === undefined) throw new ServiceError(500001, `The twin of ${id} is missing from the store.`)
-  requireMatch(line.twinMatch, twinEtag(old.value.version - 1))
+  if (line.twinMatch.kind !== 'any') requireMatch(line.twinMatch, twinEtag(old.value.version - 1))
   const isNew = identity === 'new' && isFresh(old.value)
   const value = isNew ? { ...old.value, ...line.twin } : overwritten(old.value, line.twin)
   draft.put([{ collection: twins, id, value }])

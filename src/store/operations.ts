@@ -147,10 +147,10 @@ function requireIndexable(table: Table, index: string, member: Member, document:
 /** One commit writes a document or item once: what twice would mean differs between stores. */
 function requireOnce([, , put, remove, , enqueue]: Extract<Operation, { 0: 'commit' }>): void {
   if (put.length + remove.length + enqueue.length < 2) return
-  const seen = new Set<string>()
+  const seen = new Map<string, Set<string>>()
   for (const [table, id] of [...put, ...remove, ...enqueue]) {
-    const key = `${table}/${id}`
-    if (seen.has(key)) throw new RangeError(`One commit may write ${table.slice(2)}/${id} only once.`)
-    seen.add(key)
+    const ids = seen.get(table) ?? new Set()
+    if (ids.has(id)) throw new RangeError(`One commit may write ${table.slice(2)}/${id} only once.`)
+    seen.set(table, ids.add(id))
   }
 }
