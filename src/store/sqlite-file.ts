@@ -32,7 +32,7 @@ export function openForWriting(file: string, catalog: Catalog, options: WritingO
       PRAGMA synchronous = ${durable ? 'FULL' : 'OFF'};
       PRAGMA fullfsync = ON;
       PRAGMA wal_autocheckpoint = ${logPages};
-      PRAGMA journal_size_limit = 67108864;
+      PRAGMA journal_size_limit = ${limits.storeLogFileBytes};
       PRAGMA cache_size = -65536;
       PRAGMA temp_store = MEMORY;
     `)
