@@ -60,6 +60,8 @@ export const limits = {
   // --- WebSockets
   /** One message of a client: its largest MQTT packet, and what it sends along. */
   webSocketMessageBytes: 512 * 1024,
+  /** Frames of one message, and pieces in which one frame arrives: `ws` keeps an object for each, however little it holds. */
+  webSocketPieces: 1_024,
   /**
    * All that a client may send before it has proved who it is: a CONNECT and a DPS register message, framing included.
    * Frames are put together before anybody looks into them, so that the limits of their content come too late.

@@ -29,6 +29,8 @@ export function acceptWebSockets(log: Log, protocols: Readonly<Record<string, Se
     // Compression costs memory for each connection, and the size of its output cannot be known before.
     perMessageDeflate: false,
     maxPayload: limits.webSocketMessageBytes,
+    maxFragments: limits.webSocketPieces,
+    maxBufferedChunks: limits.webSocketPieces,
     autoPong: false,
     handleProtocols: (offered) => chosen(offered) ?? false,
   })
