@@ -31,6 +31,8 @@ export const limits = {
   /** DPS device and service messages: 96 KB (dps.md 8.6); the hub's registry calls carry up to 100 items. */
   dpsBodyBytes: 96 * 1024,
   hubBodyBytes: 1024 * 1024,
+  /** Chunks, or network reads, of one body: 4 MB in packets of a slow network, or a chunk for each line of an import. */
+  httpBodyPieces: 8_192,
   httpHeadersMs: 10_000,
   httpRequestMs: 30_000,
   httpKeepAliveMs: 75_000,

@@ -9,6 +9,7 @@ import { createMetrics, type Metrics } from '../../base/metrics.ts'
 import type { Random } from '../../base/random.ts'
 import { type Peer, peerOf } from '../../wire/listener.ts'
 import type { Upgrade } from '../../wire/websocket.ts'
+import { readBody } from './body.ts'
 import { type Render, renderDpsError, renderHubError } from './render.ts'
 
 /** One face of the HTTP endpoint: registers its routes and its error handler on an instance of its own. */
@@ -64,7 +65,7 @@ export async function createHttpEndpoint(
     serverFactory: (handler) => createPlainServer(handler, upgrade),
   })
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  app.addContentTypeParser('*', readBody)
   const took = ({ raw }: FastifyRequest): number => needs.clock.now() - (began.get(raw) ?? 0)
   const countersOf = requestCounters(needs.metrics ?? createMetrics(), took)
   const unknown = countersOf('/none')
