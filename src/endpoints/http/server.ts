@@ -10,6 +10,7 @@ import type { Random } from '../../base/random.ts'
 import { type Peer, peerOf } from '../../wire/listener.ts'
 import type { Upgrade } from '../../wire/websocket.ts'
 import { readBody } from './body.ts'
+import { serverConnections } from './connections.ts'
 import { type Render, renderDpsError, renderHubError } from './render.ts'
 
 /** One face of the HTTP endpoint: registers its routes and its error handler on an instance of its own. */
@@ -17,6 +18,8 @@ export type Routes = (app: FastifyInstance) => void
 
 export interface HttpNeeds {
   readonly clock: Clock
+  /** Times connections out; default `clock`. */
+  readonly deadlines?: Clock
   readonly random: Random
   readonly log: Log
   readonly metrics?: Metrics
@@ -27,6 +30,7 @@ export interface HttpEndpoint {
   serve(socket: Duplex): void
   /** For tests: a request through the whole stack with no socket. */
   readonly app: FastifyInstance
+  /** Answers what is under way, within `limits.closeGraceMs`; every other connection ends at once. */
   close(): Promise<void>
 }
 
@@ -90,11 +94,12 @@ export async function createHttpEndpoint(
   for (const face of faces) app.register(async (scope) => face(scope))
   await app.ready()
   const server = app.server as Server
+  const connections = serverConnections(server, needs.deadlines ?? needs.clock)
   return {
     app,
-    serve: (socket) => void server.emit('connection', socket),
+    serve: connections.serve,
     close: async () => {
-      server.closeAllConnections()
+      await connections.close()
       // Never listened itself, so close() only stops its bookkeeping; the error it reports for that is expected.
       server.close(() => {})
       await app.close()
