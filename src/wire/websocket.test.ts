@@ -340,6 +340,20 @@ test('a stream that nobody reads stops the client', async () => {
   expect(read).toBeGreaterThan(taken / 2)
 })
 
+test('a stream that nobody reads stops a client of crumbs as soon', async () => {
+  const { served, stream, send } = await dial()
+  served[0]!.peer.proved()
+  const crumbs = Buffer.concat(Array.from({ length: 100 }, () => clientFrame('x')))
+  for (let times = 0; times < 50; times++) await send(crumbs)
+  expect(stream.readableLength).toBeLessThanOrEqual(200)
+  let read = 0
+  stream.on('data', (bytes: Buffer) => {
+    read += bytes.length
+  })
+  for (let times = 0; times < 200 && read < 5_000; times++) await settle()
+  expect(read).toBe(5_000)
+})
+
 test('a client that does not read stops the stream', async () => {
   const { stream, client } = await dial()
   client.pause()
