@@ -47,6 +47,8 @@ export const limits = {
   telemetryMessageBytes: 256 * 1024,
   /** Keep-alive above this counts as this; so does 0 (hub-device.md 2.1). */
   mqttKeepAliveSeconds: 1_177,
+  /** A timer that is so late, or early, by the machine's clock means that the clock was set. */
+  clockStepMs: 5_000,
   mqttSubscriptions: 50,
   /** Packets of one session waiting for their commit before its socket is paused. */
   mqttInFlight: 256,
