@@ -329,6 +329,8 @@ export const limits = {
   threadStopMs: 20_000,
 
   // --- operation
+  /** Characters of one text of a log line, causes of faults apart. */
+  logTextLength: 600,
   /** Label values of one metric; beyond them all are counted as `other`. */
   metricSeries: 300,
   /** How long the threads are waited for when somebody asks for metrics. */
