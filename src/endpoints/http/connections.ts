@@ -11,42 +11,49 @@ export interface Connections {
 }
 
 export function serverConnections(server: Server, clock: Clock): Connections {
-  const open = new Set<Duplex>()
-  const answers = new Set<ServerResponse>()
-  let drained = (): void => {}
-  server.on('request', (_request, response) => {
-    answers.add(response)
+  /** With what is being answered on each. By connection, because answers behind one that broke never end. */
+  const open = new Map<Duplex, Set<ServerResponse>>()
+  let closing = false
+  let gone = (): void => {}
+
+  const release = (socket: Duplex): void => {
+    open.delete(socket)
+    if (open.size === 0) gone()
+  }
+
+  server.on('request', ({ socket }, response) => {
+    const answers = open.get(socket)
+    answers?.add(response)
     response.once('close', () => {
-      answers.delete(response)
-      if (answers.size === 0) drained()
+      answers?.delete(response)
+      if (closing && answers?.size === 0) socket.end(() => socket.destroy())
     })
   })
-
   // Another protocol takes care of its end.
-  server.on('upgrade', (_request, socket) => open.delete(socket))
-
-  const answered = (): Promise<void> =>
-    new Promise((resolve) => {
-      const timer = clock.after(limits.closeGraceMs, resolve)
-      drained = () => {
-        timer.cancel()
-        resolve()
-      }
-      if (answers.size === 0) drained()
-    })
+  server.on('upgrade', (_request, socket) => release(socket))
 
   return {
     serve(socket) {
-      open.add(socket)
-      socket.once('close', () => open.delete(socket))
+      open.set(socket, new Set())
+      socket.once('close', () => release(socket))
       server.emit('connection', socket)
     },
     async close() {
-      const asked = new Set<Duplex>([...answers].map(({ req }) => req.socket))
-      for (const socket of open) if (!asked.has(socket)) socket.destroy()
-      for (const response of answers) if (!response.headersSent) response.setHeader('Connection', 'close')
-      await answered()
-      for (const socket of open) socket.destroy()
+      closing = true
+      for (const [socket, answers] of open) {
+        const last = [...answers].at(-1)
+        if (last === undefined) socket.destroy()
+        else if (!last.headersSent) last.setHeader('Connection', 'close')
+      }
+      await new Promise<void>((resolve) => {
+        const timer = clock.after(limits.closeGraceMs, resolve)
+        gone = () => {
+          timer.cancel()
+          resolve()
+        }
+        if (open.size === 0) gone()
+      })
+      for (const socket of open.keys()) socket.destroy()
     },
   }
 }

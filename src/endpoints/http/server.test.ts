@@ -28,7 +28,7 @@ async function start() {
     http.serve(server)
     client.write(request)
     await settle()
-    return { answer: () => answer, gone: () => server.destroyed }
+    return { answer: () => answer, gone: () => server.destroyed, lose: () => server.destroy() }
   }
   let closed = false
   const close = (): Promise<void> =>
@@ -63,4 +63,17 @@ test('close waits so long for an answer and no longer', async () => {
   clock.advance(limits.closeGraceMs)
   await ending
   expect(busy.gone()).toBe(true)
+})
+
+test('requests behind one another are all answered; whoever left is not waited for', async () => {
+  const { commit, connect, close } = await start()
+  const busy = await connect(SLOW.repeat(3))
+  const left = await connect(SLOW.repeat(3))
+  left.lose()
+  await settle()
+  const ending = close()
+  commit()
+  await ending
+  expect(busy.answer().match(/"committed":true/g)).toHaveLength(3)
+  expect(busy.answer().match(/Connection: keep-alive/g)).toHaveLength(2)
 })
