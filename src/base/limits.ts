@@ -165,6 +165,9 @@ export const limits = {
   chainIssuers: 1_000,
   /** Bits of an RSA key that may stand in a chain. */
   rsaKeyBitsLeast: 2_048,
+  /** Bits of an RSA key, and bytes of its exponent, that signatures are checked with: strangers choose them, too. */
+  rsaKeyBitsMost: 8_192,
+  rsaExponentBytes: 4,
   /** Complete paths judged for one leaf; more than one needs cross-signed authorities. */
   chainPaths: 8,
   /** Names of one certificate times name constraints of one authority. */
