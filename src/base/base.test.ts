@@ -112,6 +112,16 @@ test('malformed JSON is a 400 that says where', () => {
   expect(parseJson(Buffer.alloc(0))).toBeUndefined()
 })
 
+test('malformed JSON: the complaint, which is logged, repeats nothing of the text', () => {
+  for (const text of [
+    '{"primaryKey": c2VjcmV0}',
+    "{'primaryKey': 'c2VjcmV0'}",
+    '{"primaryKey":"c2VjcmV0" 1}',
+    'c2VjcmV0',
+  ])
+    expect(() => parseJson(text)).toThrow(expect.objectContaining({ message: expect.not.stringMatching(/c2V|Key/) }))
+})
+
 test('fields name the member, the expectation and what was found, and take any letter case', () => {
   const fields = new Fields({ RegistrationId: 'a', n: 'x', none: null, mode: 'CREATE' }, 'enrollment')
   expect(fields.string('registrationId')).toBe('a')
