@@ -152,7 +152,7 @@ function namedCurve(parameters: Buffer | undefined): string | undefined {
   }
 }
 
-/** Nothing where the key cannot be read. */
+/** Weak and slow where the key cannot be read: OpenSSL may read it all the same. */
 function rsaSize(publicKeyInfo: Buffer): { readonly bits: number; readonly exponentBytes: number } {
   try {
     const info = new DerReader(publicKeyInfo, 'public key').enter(tags.sequence)
@@ -163,7 +163,7 @@ function rsaSize(publicKeyInfo: Buffer): { readonly bits: number; readonly expon
     const bits = modulus.length === 0 ? 0 : modulus.length * 8 - Math.clz32(modulus[0]!) + 24
     return { bits, exponentBytes: exponent.length }
   } catch {
-    return { bits: 0, exponentBytes: 0 }
+    return { bits: 0, exponentBytes: Number.POSITIVE_INFINITY }
   }
 }
 
