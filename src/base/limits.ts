@@ -159,6 +159,8 @@ export const limits = {
   /** Certificates of a path, leaf and anchor included. */
   chainDepth: 8,
   chainSignatureChecks: 200,
+  /** Of them, failed ones with issuers that were only presented: 2 ms each with a key on P-521, and strangers bring them. */
+  chainMisses: 10,
   /** Remembered positive signature checks. */
   chainVerdicts: 10_000,
   /** Remembered issuers, parsed, with their public keys. */
