@@ -42,5 +42,6 @@ export function reaches(
 /** Tokens made by the VS Code extension end in a segment `api-version=…`, which means nothing (hub-device.md 1.1). */
 function scopeOf(resource: string): string[] {
   const segments = segmentsOf(resource)
-  return segments.at(-1)?.startsWith('api-version=') ? segments.slice(0, -1) : segments
+  // Where no name stands: a device may be called so, and without its name its token would be one for all devices.
+  return segments.length % 2 === 0 && segments.at(-1)?.startsWith('api-version=') ? segments.slice(0, -1) : segments
 }
