@@ -4,7 +4,7 @@ import { type ChainVerdict, validateChain } from '../../crypto/chains.ts'
 import { sameName } from '../../crypto/names.ts'
 import { slotNames, type X509Attestation } from '../attestation-document.ts'
 import type { IndividualEnrollment } from '../enrollment-document.ts'
-import { isRegistrationId, sameId } from '../ids.ts'
+import { sameId } from '../ids.ts'
 import { printableText } from '../trace.ts'
 import type { CertificateGroups } from './groups.ts'
 import {
@@ -170,12 +170,10 @@ function readLeaf({ chain, registrationId }: X509Proof, steps: Step[], seen: Cer
   const leaf = parsed(der, steps)
   if (leaf === undefined) return undefined
   seen.push(leaf)
-  const { commonName } = leaf
-  // No other letters than ids have: the sign of kelvin (U+212A) becomes a small k.
-  if (commonName !== undefined && isRegistrationId(commonName) && sameId(commonName, registrationId)) return leaf
+  if (leaf.commonName !== undefined && sameId(leaf.commonName, registrationId)) return leaf
   steps.push({
     reason: 'common-name-mismatch',
-    detail: { expected: registrationId, found: commonName ?? 'none, or several' },
+    detail: { expected: registrationId, found: leaf.commonName ?? 'none, or several' },
   })
   return undefined
 }
