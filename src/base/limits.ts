@@ -72,6 +72,8 @@ export const limits = {
   tagsBytes: 8 * 1024,
   desiredBytes: 32 * 1024,
   reportedBytes: 32 * 1024,
+  /** A section of a twin as JSON text. With its metadata a twin still fits into the store, and without into one answer. */
+  twinTextBytes: 128 * 1024,
   twinDepth: 10,
   twinKeyBytes: 1024,
   twinStringBytes: 4 * 1024,
