@@ -1,6 +1,9 @@
 import { expect, test } from 'vitest'
 import { hubWorld, operator, sasDevice } from '../../tests/support/hub-world.ts'
 import { parseIfMatch } from '../base/etags.ts'
+import { createLog } from '../base/log.ts'
+import { seededRandom } from '../base/random.ts'
+import { createBulk } from './bulk.ts'
 
 const world = await hubWorld()
 const { hub, iotHub } = world
@@ -101,4 +104,16 @@ test('a device that another service moves here brings its reported properties', 
   const properties = { desired: { a: 1 }, reported: { b: [2], $version: 9 } }
   expect(await bulk([{ id: 'moved', importMode: 'create', properties }])).toEqual(ok)
   expect((await hub.twins.read(iotHub, 'moved'))?.twin).toEqual({ tags: {}, desired: { a: 1 }, reported: { b: [2] } })
+})
+
+test('the cause of an item that fails by our own fault is in the log, as its message says', async () => {
+  const lines: string[] = []
+  const failing = { ...registry, createDevice: () => Promise.reject(new Error('a broken disk')) }
+  const log = createLog('info', { write: (line) => void lines.push(line) })
+  const broken = createBulk({ registry: failing, random: seededRandom(1), log })
+  const { errors } = await broken(operator, iotHub, [{ id: 'unlucky', importMode: 'create' }])
+  expect(errors).toMatchObject([
+    { deviceId: 'unlucky', errorCode: 'ServerError', errorStatus: expect.stringContaining('in the log') },
+  ])
+  expect(lines).toEqual([expect.stringMatching(/unlucky.*a broken disk/)])
 })

@@ -2,6 +2,7 @@ import { type Code, ServiceError } from '../base/errors.ts'
 import { type IfMatch, parseIfMatch } from '../base/etags.ts'
 import { type Fields, type JsonObject, kindOf } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Caller, IotHub } from '../control/control.ts'
 import type { TwinContent } from '../documents/twin-record.ts'
@@ -46,8 +47,8 @@ export interface BulkResult {
  */
 export type Bulk = (caller: Caller, hub: IotHub, body: unknown) => Promise<BulkResult>
 
-export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; random: Random }): Bulk {
-  const { registry, random } = needs
+export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; random: Random; log: Log }): Bulk {
+  const { registry, random, log } = needs
 
   async function apply(caller: Caller, hub: IotHub, { fields, deviceId, moduleId }: Item): Promise<void> {
     // Every SDK names a mode; without one the strictest is assumed (unverified).
@@ -136,7 +137,9 @@ export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; r
     await Promise.all(
       [...Map.groupBy(items, ({ deviceId }) => deviceId).values()].map(async (ofDevice) => {
         for (const item of ofDevice)
-          await apply(caller, hub, item).catch((thrown: unknown) => void failed.set(item, bulkError(item, thrown)))
+          await apply(caller, hub, item).catch(
+            (thrown: unknown) => void failed.set(item, bulkError(item, itemError(log, hub, item, thrown))),
+          )
       }),
     )
     const errors = items.flatMap((item) => failed.get(item) ?? [])
@@ -193,14 +196,12 @@ function twinOf(fields: Fields): TwinContent {
   return twin
 }
 
-function bulkError({ fields, deviceId, moduleId }: Item, thrown: unknown): BulkError {
-  const { errorCode, errorStatus } = itemError(thrown)
+function bulkError({ fields, deviceId, moduleId }: Item, error: ReturnType<typeof itemError>): BulkError {
   const mode = fields.get('importMode')
   return {
     deviceId,
     moduleId: moduleId ?? null,
-    errorCode,
-    errorStatus,
+    ...error,
     operation: typeof mode === 'string' ? mode.slice(0, limits.idLength) : 'create',
   }
 }

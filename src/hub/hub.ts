@@ -86,7 +86,7 @@ export function createHub(needs: HubNeeds): Hub {
   return {
     registry: {
       ...identities,
-      bulk: createBulk({ registry: identities, random }),
+      bulk: createBulk({ registry: identities, random, log }),
       deviceImport: createDeviceImport(registryNeeds),
       deviceExport: createDeviceExport(registryNeeds),
       renewKeys: createKeyRenewal(registryNeeds),
