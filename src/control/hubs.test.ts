@@ -178,6 +178,22 @@ describe('deletion', () => {
     expect(await makeThing(after.presence)).toMatchObject({ ok: true })
   })
 
+  test('whose taking back a crash interrupted: deleting again takes it back', async () => {
+    let counted = 0
+    const store = await temporaryStore(schema)
+    const contents = async () => (++counted === 1 ? undefined : '1 thing')
+    let commits = 0
+    const commit: Store['commit'] = (change) =>
+      ++commits > 1 ? Promise.reject(new Error('power loss')) : store.commit(change)
+    const { control } = await controlForTest({ store, contents })
+    await control.hubs.put(operator, 'hub', {}, absent)
+    const { control: doomed } = await controlForTest({ store: { ...store, commit }, contents })
+    await expect(doomed.hubs.remove(operator, 'hub', any)).rejects.toThrow('power loss')
+    expect(await control.hubs.get('hub')).toBeUndefined()
+    expect(await refusal(control.hubs.remove(operator, 'hub', any))).toMatchObject({ code: 409000 })
+    expect(await control.hubs.get('hub')).toMatchObject({ name: 'hub' })
+  })
+
   test('of a provisioning service: who counts has it before and after the closing; what is elsewhere goes once', async () => {
     const asked: unknown[] = []
     const contents: ControlNeeds['contents'] = async (owner, instance) => void asked.push({ ...owner, instance })
