@@ -94,17 +94,13 @@ export function createDeviceAuth(needs: { store: Store; control: Control; clock:
   ): Promise<Proof> {
     const [leaf, ...presented] = parseChain(chain)
     if (leaf === undefined) throw unauthorized(`${nameOf(claim)} presented no certificate.`)
-    const proof: Proof = {
-      scope: claim.moduleId === undefined ? 'device' : 'module',
-      type: 'x509',
-      expiresAt: undefined,
-    }
+    const proof = { scope: claim.moduleId === undefined ? 'device' : 'module', type: 'x509' } as const
     switch (authentication.type) {
       case 'selfSigned':
         requireThumbprint(leaf, authentication, clock.now())
-        return proof
+        return { ...proof, expiresAt: leaf.notAfter }
       case 'certificateAuthority':
-        return { ...proof, grant: await requireAuthority(claim, leaf, presented) }
+        return { ...proof, ...(await requireAuthority(claim, leaf, presented)) }
       case 'sas':
       case 'none':
         throw unauthorized(
@@ -113,7 +109,11 @@ export function createDeviceAuth(needs: { store: Store; control: Control; clock:
     }
   }
 
-  async function requireAuthority(claim: Claim, leaf: Certificate, presented: readonly Certificate[]): Promise<Grant> {
+  async function requireAuthority(
+    claim: Claim,
+    leaf: Certificate,
+    presented: readonly Certificate[],
+  ): Promise<Pick<Proof, 'expiresAt' | 'grant'>> {
     const expected = claim.moduleId === undefined ? claim.deviceId : `${claim.deviceId}/${claim.moduleId}`
     if (leaf.commonName !== expected)
       throw unauthorized(
@@ -123,7 +123,7 @@ export function createDeviceAuth(needs: { store: Store; control: Control; clock:
     const anchors = certificates.map(({ certificate }) => certificate)
     const verdict = validateChain({ leaf, presented, anchors, now: clock.now() })
     if (!verdict.ok) throw unauthorized(`The certificate chain is not trusted (${verdict.reason}): ${verdict.detail}`)
-    return { kind: 'authority', sha256: verdict.anchor.sha256 }
+    return { expiresAt: verdict.validUntil, grant: { kind: 'authority', sha256: verdict.anchor.sha256 } }
   }
 
   return {

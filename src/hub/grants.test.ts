@@ -7,6 +7,7 @@ import {
   openSession,
   operator,
   sasDevice,
+  type WatchedSession,
 } from '../../tests/support/hub-world.ts'
 import { sasToken } from '../../tests/support/tokens.ts'
 import { parseIfMatch } from '../base/etags.ts'
@@ -17,6 +18,8 @@ import type { Credential } from './device-auth.ts'
 
 const absent = parseIfMatch(undefined)
 const any = parseIfMatch('*')
+
+const DAY = 24 * 3600_000
 
 async function connected({ hub, iotHub }: HubWorld, deviceId: string, device: object, credential: Credential) {
   await hub.registry.putDevice(operator, iotHub, deviceId, device, absent)
@@ -73,6 +76,38 @@ test('a CA certificate that is removed, or not verified any more, cuts whom it l
   await control.certificates.put(owner, 'two', { certificate: two.certificate, isVerified: false }, any)
   clock.advance(limits.sessionRecheckMs)
   await eventually(() => second.cuts.length === 1)
+})
+
+test('a certificate that expires ends the session as a token does, whichever of the chain it is', async () => {
+  const world = await hubWorld()
+  const { control, clock } = world
+  const root = await createAuthority({ commonName: 'root', days: 2, keyType: 'ec', now: clock.now() })
+  const owner = { kind: 'hub', name: 'hub1' } as const
+  await control.certificates.put(owner, 'root', { certificate: root.certificate, isVerified: true }, absent)
+  const issued = async (commonName: string, days: number, authority?: typeof root) => {
+    const { chain } = await issueDeviceCertificate({ commonName, authority, days, keyType: 'ec', now: clock.now() })
+    return readCertificates(chain)
+  }
+  const shown = (chain: readonly { readonly raw: Buffer }[]) =>
+    ({ kind: 'x509', chain: chain.map(({ raw }) => raw) }) as const
+  const own = await issued('own', 1)
+  const thumbprint = { type: 'selfSigned', x509Thumbprint: { primaryThumbprint: own[0]!.sha256 } }
+  const byThumbprint = await connected(world, 'own', { authentication: thumbprint }, shown(own))
+  const byRoot = { authentication: { type: 'certificateAuthority' } }
+  const underRoot = await connected(world, 'd1', byRoot, shown(await issued('d1', 30, root)))
+  const born = clock.now()
+  const endsAfter = async (days: number, { cuts }: WatchedSession) => {
+    clock.advance(born + days * DAY - clock.now())
+    expect(cuts).toEqual([])
+    clock.advance(limits.sessionTokenGraceMs)
+    await eventually(() => {
+      clock.advance(limits.sessionRecheckMs)
+      return cuts.length > 0
+    })
+    expect(cuts).toEqual(['expired'])
+  }
+  await endsAfter(1, byThumbprint)
+  await endsAfter(2, underRoot)
 })
 
 test('a hub that is gone, or made again under its name, has none of its sessions any more', async () => {

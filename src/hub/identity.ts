@@ -15,8 +15,8 @@ export interface Identity {
   readonly type: 'sas' | 'x509'
   /** State of the credentials that were used (`keyed` of the record); a change of them cuts the session. */
   readonly keyed: number
-  /** Milliseconds; undefined: the credential does not expire (X.509). */
-  readonly expiresAt: number | undefined
+  /** Milliseconds: of the token, or of the first certificate of the chain to end. */
+  readonly expiresAt: number
   /** What of its hub let it in; absent: its own keys or thumbprints did. The session ends when that is gone. */
   readonly grant?: Grant
 }

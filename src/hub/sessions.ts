@@ -150,8 +150,7 @@ export function createSessions(needs: SessionsNeeds): Sessions & { readonly own:
 
   function cutExpired(): void {
     const latest = clock.now() - limits.sessionTokenGraceMs
-    for (const session of live.all())
-      if (session.identity.expiresAt !== undefined && session.identity.expiresAt < latest) cut(session, 'expired')
+    for (const session of live.all()) if (session.identity.expiresAt < latest) cut(session, 'expired')
   }
 
   /** Those that a policy, a CA certificate or a hub let in which is gone. */
@@ -293,7 +292,7 @@ function refusal({ deviceId, moduleId }: Identity, reason: CutReason | 'closed')
     case 'credentials':
       return new ServiceError(401003, `The credentials of ${who} have changed. Connect with the new ones.`)
     case 'expired':
-      return new ServiceError(401003, `The token of ${who} has expired. Connect with a new one.`)
+      return new ServiceError(401003, `The token or certificate of ${who} has expired. Connect with a new one.`)
     case 'stopping':
       return new ServiceError(503001, 'This service is stopping. Connect again in a moment.')
   }
