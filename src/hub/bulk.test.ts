@@ -55,6 +55,37 @@ test('items fail one by one; the others stay', async () => {
   expect((await registry.getModule(operator, iotHub, 'there', 'm')).moduleId).toBe('m')
 })
 
+const twin = { tags: { a: 1 }, properties: { desired: { b: 2 } } }
+
+test('a module is created with its twin, as a device is', async () => {
+  expect(
+    await bulk([
+      { id: 'twinned', importMode: 'create' },
+      { id: 'twinned', moduleId: 'm', importMode: 'createOrUpdate', ...twin },
+    ]),
+  ).toEqual(ok)
+  const { tags, properties } = await hub.twins.get(iotHub, 'twinned', 'm')
+  expect([tags, properties.desired]).toMatchObject([{ a: 1 }, { b: 2 }])
+})
+
+test.each([
+  ['update', undefined],
+  ['updateIfMatchETag', undefined],
+  ['createOrUpdate', undefined],
+  ['update', 'm'],
+  ['createOrUpdate', 'm'],
+])('%s of what exists refuses a twin rather than leave it aside', async (importMode, moduleId) => {
+  await bulk([
+    { id: 'kept', importMode: 'create' },
+    { id: 'kept', moduleId: 'm', importMode: 'create' },
+  ])
+  const item = { id: 'kept', moduleId, importMode, etag: '*', status: 'disabled' }
+  const result = await bulk([{ ...item, ...twin }])
+  expect(result.errors).toMatchObject([{ errorCode: 'InvalidOperation' }])
+  expect((await get('kept')).status).toBe('enabled')
+  expect(await bulk([{ ...item, status: 'enabled', tags: {}, properties: { desired: { $version: 3 } } }])).toEqual(ok)
+})
+
 test('etags of the body count: * matches, a stale one fails that item', async () => {
   const made = await registry.putDevice(operator, iotHub, 'tagged', sasDevice(), parseIfMatch(undefined))
   const mode = async (importMode: string, etag?: string) => {
