@@ -30,7 +30,7 @@ export function createWhyRevoked({ hubs, certificates }: Pick<Control, 'hubs' | 
 
 function stands(grant: Grant, { policies }: IotHub, trusted: ReadonlySet<string> | undefined): boolean {
   if (grant.kind === 'authority') return trusted?.has(grant.sha256) ?? false
-  const policy = policies.find(({ keyName }) => keyName === grant.keyName)
+  const policy = policies.find(({ keyName }) => keyName.toLowerCase() === grant.keyName.toLowerCase())
   return (
     policy?.rights.includes('DeviceConnect') === true && [policy.primaryKey, policy.secondaryKey].includes(grant.key)
   )
