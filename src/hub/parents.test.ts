@@ -17,3 +17,16 @@ test('an Edge device whose own parent was deleted still takes children; the dele
   expect(await put('lower', edge(middle))).toMatchObject({ parentScopes: [middle] })
   await expect(put('orphan', sasDevice({ deviceScope: top }))).rejects.toMatchObject({ code: 400028 })
 })
+
+test('an Edge device read, made a leaf and written back: its own scope is no parent', async () => {
+  const { hub, iotHub } = await hubWorld()
+  const parent = (await hub.registry.putDevice(operator, iotHub, 'parent', edge(), absent)).deviceScope!
+  const read = await hub.registry.putDevice(operator, iotHub, 'd', edge(parent), absent)
+  const body = { ...read, capabilities: { iotEdge: false } }
+  const leaf = await hub.registry.putDevice(operator, iotHub, 'd', body, parseIfMatch('*'))
+  expect(leaf).toMatchObject({ capabilities: { iotEdge: false }, deviceScope: parent, parentScopes: [parent] })
+  const again = { ...leaf, deviceScope: read.deviceScope }
+  await expect(hub.registry.putDevice(operator, iotHub, 'd', again, parseIfMatch('*'))).rejects.toMatchObject({
+    code: 400028,
+  })
+})
