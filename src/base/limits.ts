@@ -100,6 +100,8 @@ export const limits = {
   /** Lines, and bytes of them, that share one commit at most. */
   importChunkLines: 2_000,
   importChunkBytes: 2 * 1024 * 1024,
+  /** Bytes of the failures that share one commit, and so one entry of their log, which the store bounds too. */
+  importReportBytes: 1024 * 1024,
   /** Lines that are read, or judged, before other requests get a turn. */
   importTurnLines: 100,
   /** Requests of one import that wait for the lines before theirs, and how long. */
