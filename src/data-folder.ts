@@ -8,7 +8,8 @@ import {
   openSync,
   readFileSync,
   renameSync,
-  writeSync,
+  rmSync,
+  writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -143,9 +144,11 @@ function lock(file: string, folder: string): () => void {
 /** Writes a file as a whole or not at all, mode 0600, and makes it durable. */
 export function writeSecret(file: string, content: string): void {
   const fresh = `${file}.new`
-  const handle = openSync(fresh, 'w', 0o600)
+  // What lies there, left by a crash or put there by somebody else, would keep its mode, or lead elsewhere.
+  rmSync(fresh, { force: true })
+  const handle = openSync(fresh, 'wx', 0o600)
   try {
-    writeSync(handle, content)
+    writeFileSync(handle, content) // all of it: writeSync stops where a disk is full
     fsyncSync(handle)
   } finally {
     closeSync(handle)

@@ -1,0 +1,17 @@
+import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { temporaryFolder } from '../tests/support/folders.ts'
+import { writeSecret } from './data-folder.ts'
+
+test('what lies beside a secret already gives neither its mode nor its place', () => {
+  const folder = temporaryFolder()
+  const file = join(folder, 'ready.json')
+  writeFileSync(`${file}.new`, 'of somebody else', { mode: 0o644 })
+  writeSecret(file, 'first')
+  expect([statSync(file).mode & 0o777, readFileSync(file, 'utf8')]).toEqual([0o600, 'first'])
+  symlinkSync(join(folder, 'elsewhere'), `${file}.new`)
+  writeSecret(file, 'second')
+  expect([statSync(file).mode & 0o777, readFileSync(file, 'utf8')]).toEqual([0o600, 'second'])
+  expect(existsSync(join(folder, 'elsewhere'))).toBe(false)
+})
