@@ -81,7 +81,8 @@ export function continueCopy(file: string): void {
 
 const numberOf = (db: DatabaseSync, pragma: string): number => Number(Object.values(db.prepare(pragma).get() ?? {})[0])
 
-function syncFile(file: string): void {
+/** Until then a file may be empty after a loss of power, whatever its folder says. */
+export function syncFile(file: string): void {
   const handle = openSync(file, 'r')
   try {
     fsyncSync(handle)
