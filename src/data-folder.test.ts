@@ -1,8 +1,8 @@
-import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { temporaryFolder } from '../tests/support/folders.ts'
-import { writeSecret } from './data-folder.ts'
+import { lockFolder, writeSecret } from './data-folder.ts'
 
 test('what lies beside a secret already gives neither its mode nor its place', () => {
   const folder = temporaryFolder()
@@ -14,4 +14,18 @@ test('what lies beside a secret already gives neither its mode nor its place', (
   writeSecret(file, 'second')
   expect([statSync(file).mode & 0o777, readFileSync(file, 'utf8')]).toEqual([0o600, 'second'])
   expect(existsSync(join(folder, 'elsewhere'))).toBe(false)
+})
+
+test('only a folder that is in use is said to be', () => {
+  const folder = temporaryFolder()
+  const unlock = lockFolder(folder)
+  expect(() => lockFolder(folder)).toThrow(/is in use by another muster/)
+  unlock()
+  lockFolder(folder)()
+  rmSync(join(folder, 'lock.db'))
+  mkdirSync(join(folder, 'lock.db'))
+  expect(() => lockFolder(folder)).toThrow(/cannot be used: .*lock\.db: unable to open/)
+  rmSync(join(folder, 'lock.db'), { recursive: true })
+  writeFileSync(join(folder, 'lock.db'), 'no database'.repeat(1000))
+  expect(() => lockFolder(folder)).toThrow(/cannot be used: .*lock\.db: file is not a database/)
 })

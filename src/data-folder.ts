@@ -128,18 +128,24 @@ function readVersion(file: string): { readonly format?: unknown; readonly versio
 
 /** One process per folder. The lock is the operating system's on an open file, so it dies with its holder. */
 function lock(file: string, folder: string): () => void {
-  const db = new DatabaseSync(file)
+  let db: DatabaseSync | undefined
   try {
+    db = new DatabaseSync(file)
     chmodSync(file, 0o600)
     db.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
-  } catch {
-    db.close()
+  } catch (cause) {
+    db?.close()
+    const { errcode, message } = cause as { errcode?: number; message: string }
     throw new ConfigError(
-      `The data folder ${folder} is in use by another muster. Stop that one, or give this one a folder of its own with --data.`,
+      errcode === SQLITE_BUSY
+        ? `The data folder ${folder} is in use by another muster. Stop that one, or give this one a folder of its own with --data.`
+        : `The data folder ${folder} cannot be used: ${file}: ${message}. It must belong to the user who starts muster.`,
     )
   }
   return () => db.close()
 }
+
+const SQLITE_BUSY = 5
 
 /** Writes a file as a whole or not at all, mode 0600, and makes it durable. */
 export function writeSecret(file: string, content: string): void {
