@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import {
   chmodSync,
   closeSync,
@@ -260,6 +260,8 @@ function stillGood(files: ServerFiles, names: readonly string[], now: number): b
   if (!existsSync(files.cert) || !existsSync(files.key)) return false
   const certificate = new X509Certificate(readPem(files.cert))
   return (
+    // A crash between the two files leaves a key without its certificate.
+    certificate.checkPrivateKey(createPrivateKey(readPem(files.key))) &&
     Date.parse(certificate.validTo) - now > RENEW_BEFORE_MS &&
     names.every((name) => certificate.checkHost(name) !== undefined || certificate.checkIP(name) !== undefined)
   )
