@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { type BackupManifest, readManifest, sha256Of } from './backup-manifest.ts'
+import type { Clock } from './base/clock.ts'
 import { ConfigError } from './config.ts'
 import { databaseFiles, FOLDER_FORMAT, lockFolder, RESTORING, syncFolder } from './data-folder.ts'
 import { checkCopy, continueCopy, syncFile } from './store/sqlite-copy.ts'
@@ -28,6 +29,7 @@ import { checkCopy, continueCopy, syncFile } from './store/sqlite-copy.ts'
 export async function restoreFolder(
   from: string,
   dataFolder: string,
+  clock: Clock,
   told: (step: string) => void,
 ): Promise<BackupManifest> {
   const manifest = readManifest(from)
@@ -46,7 +48,7 @@ export async function restoreFolder(
     }
     told('checking the databases')
     for (const name of databaseFiles) checkDatabase(join(dataFolder, name), manifest)
-    continueCopy(join(dataFolder, 'documents.db'))
+    continueCopy(join(dataFolder, 'documents.db'), clock.now())
     giveToOwner(dataFolder)
     syncFolder(dataFolder)
     rmSync(join(dataFolder, RESTORING))

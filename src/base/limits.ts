@@ -344,6 +344,8 @@ export const limits = {
   backupPollMs: 500,
   /** Versions that a restored store leaves out, so that none is given twice after what the backup missed. */
   restoreVersionLeap: 1_000_000_000,
+  /** More than a store gives out in a millisecond: a later restore of the same backup begins above what an earlier one gave out. */
+  restoreVersionsPerMs: 100,
 
   /** Connections of the management API at once. */
   managementConnections: 64,
