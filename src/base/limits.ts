@@ -161,12 +161,17 @@ export const limits = {
   /** Certificates of a path, leaf and anchor included. */
   chainDepth: 8,
   chainSignatureChecks: 200,
+  /** Of them, failed ones with issuers that were only presented: 2 ms each with a key on P-521, and strangers bring them. */
+  chainMisses: 10,
   /** Remembered positive signature checks. */
   chainVerdicts: 10_000,
   /** Remembered issuers, parsed, with their public keys. */
   chainIssuers: 1_000,
   /** Bits of an RSA key that may stand in a chain. */
   rsaKeyBitsLeast: 2_048,
+  /** Bits of an RSA key, and bytes of its exponent, that signatures are checked with: strangers choose them, too. */
+  rsaKeyBitsMost: 8_192,
+  rsaExponentBytes: 4,
   /** Complete paths judged for one leaf; more than one needs cross-signed authorities. */
   chainPaths: 8,
   /** Names of one certificate times name constraints of one authority. */

@@ -129,6 +129,7 @@ test.each<[string, unknown, string | undefined]>([
   ['the largest integer', { a: 4_503_599_627_370_495, b: -4_503_599_627_370_496, c: 1e-300, d: 0.1 }, undefined],
   ['an integer too large', { a: 4_503_599_627_370_496 }, 'must be an integer from'],
   ['an integer too small', { a: { b: -4_503_599_627_370_497 } }, 'reported.a.b must be an integer'],
+  ['a number that no double holds', JSON.parse('{"a":[1e400]}'), 'reported.a[0] must be a number of 64 bits'],
   ['the longest string', { a: 'é'.repeat(limits.twinStringBytes / 2) }, undefined],
   [
     'a string too long',

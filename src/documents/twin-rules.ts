@@ -63,6 +63,8 @@ function checkValue(path: string, value: unknown, depth: number, nulls: boolean)
     refuse(path, `a scalar, because twins nest ${limits.twinDepth} levels deep at most`, 'an object or array')
   if (typeof value === 'string' && Buffer.byteLength(value) > limits.twinStringBytes)
     refuse(path, `a string of at most ${limits.twinStringBytes} bytes`, `${Buffer.byteLength(value)}`)
+  // JSON.parse makes infinity of 1e400, and JSON.stringify null of that.
+  if (typeof value === 'number' && !Number.isFinite(value)) refuse(path, 'a number of 64 bits', 'a larger one')
   if (typeof value === 'number' && Number.isInteger(value) && (value < INTEGER_LEAST || value > INTEGER_LARGEST))
     refuse(path, `an integer from ${INTEGER_LEAST} to ${INTEGER_LARGEST}`, String(value))
   // An array is replaced as a whole, so a null inside it can delete nothing.
