@@ -105,6 +105,9 @@ async function writerMetrics(writers: readonly SqliteWriterThread[], clock: Cloc
 
 const YOUNG_GENERATION_MB = 64
 
+/** Where several threads may listen on one port. Elsewhere (macOS) Node refuses to ask for it, and one thread serves. */
+const sharesPorts = ['linux', 'freebsd', 'dragonfly', 'sunos', 'aix'].includes(process.platform)
+
 interface Threads {
   /** Binds the ports; rejects with what the first worker could not do. */
   startFirst(parts: Parts): Promise<DevicePorts>
@@ -117,7 +120,9 @@ interface Threads {
 
 /** The worker threads: as many as configured, each replaced when it dies. */
 function createThreads(config: Config, log: Log, clock: Clock): Threads {
-  const count = config.threads === 0 ? availableParallelism() : config.threads
+  const wanted = config.threads === 0 ? availableParallelism() : config.threads
+  const count = sharesPorts ? wanted : 1
+  if (count < config.threads) log.warn({ threads: count }, `${process.platform} lets one thread serve, not more`)
   const running = new Map<number, Worker>()
   const listening = new Set<number>()
   let bound: { readonly ports: DevicePorts; readonly parts: Parts } | undefined
@@ -214,6 +219,7 @@ function sendParts(
     busName: parts.busName,
     index,
     startedAt,
+    reusePort: sharesPorts,
     documents,
     telemetry,
   }

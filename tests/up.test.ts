@@ -156,6 +156,25 @@ test('a ready file that cannot be written ends the process', () => {
   expect(ended.status).toBe(1)
 }, 30_000)
 
+test('one thread serves where a system does not let several share a port', async () => {
+  // Stands in for macOS, in every thread.
+  const system = `import net from 'node:net'
+    Object.defineProperty(process, 'platform', { value: 'darwin' })
+    const { listen } = net.Server.prototype
+    net.Server.prototype.listen = function (options, ...more) {
+      if (options.reusePort) throw new Error('ENOTSUP')
+      return listen.call(this, options, ...more)
+    }`
+  const alone = await startProcess(join(folder, 'alone'), ['--threads', '2'], {
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(system)}`,
+  })
+  const { management } = alone.ready
+  const status = await fetch(`${management.url}/muster/status`, { headers: { authorization: `Bearer ${alone.token}` } })
+  expect(await status.json()).toMatchObject({ ready: true })
+  expect(alone.output()).toContain('darwin lets one thread serve')
+  expect(await alone.stop()).toBe(0)
+}, 60_000)
+
 test('it stops when it is told to, and keeps its identity and its devices over a restart with other ports', async () => {
   const { idScope, dps } = muster.ready
   const device = await deviceApi({ addresses: muster.ready, ca: muster.ca }).enrolled('stays')
