@@ -72,6 +72,8 @@ export const limits = {
   tagsBytes: 8 * 1024,
   desiredBytes: 32 * 1024,
   reportedBytes: 32 * 1024,
+  /** A section of a twin as JSON text. With its metadata a twin still fits into the store, and without into one answer. */
+  twinTextBytes: 128 * 1024,
   twinDepth: 10,
   twinKeyBytes: 1024,
   twinStringBytes: 4 * 1024,
@@ -115,6 +117,9 @@ export const limits = {
   importFailurePage: 20,
   /** Devices, or enrollments, of one answer of an export. */
   exportPage: 200,
+  /** Devices that are read at a time, and bytes of lines after which an answer ends early: modules have twins as well. */
+  exportStep: 20,
+  exportPageBytes: 8 * 1024 * 1024,
   /** Unfinished imports of one hub or provisioning service, and how long one that nobody goes on with is kept. */
   imports: 100,
   importKeptMs: 30 * 24 * 60 * 60 * 1000,

@@ -178,3 +178,9 @@ test('sizes: names and strings in UTF-8, 8 for a number, 4 for a boolean, nothin
   expect(() => requireTwinSize('tags', { ...filled(limits.tagsBytes), x: true })).toThrow('may have 8192 bytes')
   requireTwinSize('reported', filled(limits.reportedBytes - 10 * 1024))
 })
+
+test('what has no size is bounded as text', () => {
+  const empty = (count: number) => ({ a: Array.from({ length: count }, () => '') })
+  requireTwinSize('reported', empty(40_000))
+  expect(() => requireTwinSize('reported', empty(50_000))).toThrow('131072 bytes as JSON text, found 150007')
+})

@@ -27,13 +27,22 @@ export function requireTwinContent(part: TwinPart, content: JsonObject, nulls: '
   checkObject(part, content, 1, nulls === 'delete')
 }
 
-/** Refuses a section that has grown over its size: 8 KB of tags, 32 KB of desired and of reported properties. */
+/**
+ * Refuses a section that has grown over its size: 8 KB of tags, 32 KB of desired and of reported properties. Empty strings,
+ * objects and arrays have no size there, so the text is bounded as well.
+ */
 export function requireTwinSize(part: TwinPart, content: JsonObject): void {
   const size = twinSize(content)
   if (size > SIZE_LIMITS[part])
     throw new ServiceError(
       400004,
       `The ${part} of a twin may have ${SIZE_LIMITS[part]} bytes of names and values, found ${size}. Remove members or shorten values.`,
+    )
+  const text = Buffer.byteLength(JSON.stringify(content))
+  if (text > limits.twinTextBytes)
+    throw new ServiceError(
+      400004,
+      `The ${part} of a twin may have ${limits.twinTextBytes} bytes as JSON text, found ${text}. Remove members or empty values.`,
     )
 }
 

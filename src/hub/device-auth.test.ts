@@ -178,7 +178,11 @@ test('thumbprints: SHA-1 or SHA-256, either slot, any letter case; other certifi
     thumbprinted(null, leaf!.sha256),
   ].entries()) {
     await hub.registry.putDevice(operator, iotHub, `t${n}`, body, absent)
-    expect(await authenticate(`t${n}`, x509)).toMatchObject({ scope: 'device', type: 'x509', expiresAt: undefined })
+    expect(await authenticate(`t${n}`, x509)).toMatchObject({
+      scope: 'device',
+      type: 'x509',
+      expiresAt: leaf!.notAfter,
+    })
   }
   await expect(authenticate('t0', { kind: 'x509', chain: await certificate('whatever') })).rejects.toEqual(
     refusal(401003, 'neither registered thumbprint'),
