@@ -184,9 +184,17 @@ export function loadConfig(file: unknown, environment: Values, flags: Values, cw
     const variable = environment[`MUSTER_${setting.name.toUpperCase().replaceAll('-', '_')}`]
     const value = flags[setting.name] ?? variable ?? fromFile[setting.name]
     if (value === undefined) return config
-    return [value].flat().reduce((each, text) => setting.apply(each, text as string), config)
+    return [value].flat().reduce((each, text) => setting.apply(each, requireText(setting.name, text as string)), config)
   }, defaults)
   return check({ ...merged, dataFolder: absolute(cwd, merged.dataFolder) }, cwd)
+}
+
+/**
+ * A script's variable that was never set: taken for a value, it would bind every address, or let every host be called.
+ */
+function requireText(name: string, text: string): string {
+  if (/[^\s,]/.test(text)) return text
+  throw new ConfigError(`${name} is set to nothing ("${text}"). Give it a value, or leave it out.`)
 }
 
 const absolute = (cwd: string, path: string): string => (isAbsolute(path) ? path : resolve(cwd, path))

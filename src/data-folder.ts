@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
 import {
   chmodSync,
   closeSync,
@@ -8,7 +8,8 @@ import {
   openSync,
   readFileSync,
   renameSync,
-  writeSync,
+  rmSync,
+  writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -127,25 +128,33 @@ function readVersion(file: string): { readonly format?: unknown; readonly versio
 
 /** One process per folder. The lock is the operating system's on an open file, so it dies with its holder. */
 function lock(file: string, folder: string): () => void {
-  const db = new DatabaseSync(file)
+  let db: DatabaseSync | undefined
   try {
+    db = new DatabaseSync(file)
     chmodSync(file, 0o600)
     db.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
-  } catch {
-    db.close()
+  } catch (cause) {
+    db?.close()
+    const { errcode, message } = cause as { errcode?: number; message: string }
     throw new ConfigError(
-      `The data folder ${folder} is in use by another muster. Stop that one, or give this one a folder of its own with --data.`,
+      errcode === SQLITE_BUSY
+        ? `The data folder ${folder} is in use by another muster. Stop that one, or give this one a folder of its own with --data.`
+        : `The data folder ${folder} cannot be used: ${file}: ${message}. It must belong to the user who starts muster.`,
     )
   }
   return () => db.close()
 }
 
+const SQLITE_BUSY = 5
+
 /** Writes a file as a whole or not at all, mode 0600, and makes it durable. */
 export function writeSecret(file: string, content: string): void {
   const fresh = `${file}.new`
-  const handle = openSync(fresh, 'w', 0o600)
+  // What lies there, left by a crash or put there by somebody else, would keep its mode, or lead elsewhere.
+  rmSync(fresh, { force: true })
+  const handle = openSync(fresh, 'wx', 0o600)
   try {
-    writeSync(handle, content)
+    writeFileSync(handle, content) // all of it: writeSync stops where a disk is full
     fsyncSync(handle)
   } finally {
     closeSync(handle)
@@ -251,6 +260,8 @@ function stillGood(files: ServerFiles, names: readonly string[], now: number): b
   if (!existsSync(files.cert) || !existsSync(files.key)) return false
   const certificate = new X509Certificate(readPem(files.cert))
   return (
+    // A crash between the two files leaves a key without its certificate.
+    certificate.checkPrivateKey(createPrivateKey(readPem(files.key))) &&
     Date.parse(certificate.validTo) - now > RENEW_BEFORE_MS &&
     names.every((name) => certificate.checkHost(name) !== undefined || certificate.checkIP(name) !== undefined)
   )

@@ -34,6 +34,7 @@ export const ownNames = (config: Config): string[] =>
 /**
  * First start: one provisioning service and one hub, linked, with their policies. Every start: both answer under the
  * configured host names, and the hub under its earlier ones too: devices that were assigned to them are still its own.
+ * What the operator decided about the link since stays.
  * @param idScope of the provisioning service, where it is made now
  */
 export async function prepareInstances(
@@ -43,8 +44,7 @@ export async function prepareInstances(
   idScope?: string,
 ): Promise<Addresses> {
   const hostNames = ownNames(config)
-  const hub = await prepareHub(control, hostNames)
-  const service = await prepareService(control, hub, hostNames, idScope)
+  const service = await prepareService(control, await prepareHub(control, hostNames), hostNames, idScope)
   return addressesOf(service, await control.hubs.list(), config, ports)
 }
 
@@ -60,33 +60,39 @@ export async function requireService(control: Control): Promise<ProvisioningServ
   return service
 }
 
-async function prepareHub(control: Control, hostNames: readonly string[]): Promise<IotHub> {
+interface PreparedHub {
+  readonly hub: IotHub
+  readonly isNew: boolean
+}
+
+async function prepareHub(control: Control, hostNames: readonly string[]): Promise<PreparedHub> {
   const existing = await control.hubs.get(HUB_NAME)
   const earlier = existing?.hostNames.filter((name) => !hostNames.includes(name)) ?? []
   const wanted = [...hostNames, ...earlier].slice(0, limits.hostNames)
-  if (existing !== undefined && same(existing.hostNames, wanted)) return existing
-  return control.hubs.put(caller, HUB_NAME, { hostNames: wanted }, { kind: existing === undefined ? 'absent' : 'any' })
+  if (existing !== undefined && same(existing.hostNames, wanted)) return { hub: existing, isNew: false }
+  const ifMatch = { kind: existing === undefined ? 'absent' : 'any' } as const
+  return {
+    hub: await control.hubs.put(caller, HUB_NAME, { hostNames: wanted }, ifMatch),
+    isNew: existing === undefined,
+  }
 }
 
 async function prepareService(
   control: Control,
-  hub: IotHub,
+  { hub, isNew }: PreparedHub,
   hostNames: readonly string[],
   idScope: string | undefined,
 ): Promise<ProvisioningService> {
   const [hubName = ''] = hub.hostNames
   const existing = await control.provisioningServices.get(DPS_NAME)
-  const isLinked = existing?.linkedHubs.some((entry) => entry.hostName === hubName) ?? false
+  const links = existing?.linkedHubs ?? []
+  const link = links.find((entry) => hub.hostNames.includes(entry.hostName))
+  // A hub that the operator unlinked stays so.
+  const isLinked = link === undefined ? !isNew : link.hostName === hubName
   if (existing !== undefined && isLinked && same(existing.serviceHostNames, hostNames)) return existing
-  const others = existing?.linkedHubs.filter((entry) => !hub.hostNames.includes(entry.hostName)) ?? []
-  const iotHubs = [
-    { connectionString: connectionString(hubName, hub.policies[0]) },
-    ...others.map(({ connectionString = '', allocationWeight, applyAllocationPolicy }) => ({
-      connectionString,
-      allocationWeight,
-      applyAllocationPolicy,
-    })),
-  ]
+  const own = { ...link, connectionString: connectionString(hubName, hub.policies[0]) }
+  const others = links.filter((entry) => !hub.hostNames.includes(entry.hostName))
+  const iotHubs = existing !== undefined && link === undefined && !isNew ? others : [own, ...others]
   return control.provisioningServices.put(
     caller,
     DPS_NAME,
@@ -94,7 +100,7 @@ async function prepareService(
       ...(existing === undefined && idScope !== undefined && { idScope }),
       serviceHostNames: hostNames,
       deviceHostName: hostNames[0] ?? '',
-      iotHubs,
+      iotHubs: iotHubs.map(({ connectionString = '', ...rest }) => ({ ...rest, connectionString })),
     },
     { kind: existing === undefined ? 'absent' : 'any' },
   )

@@ -23,6 +23,8 @@ export interface ThreadData {
   readonly index: number
   /** When the first of the threads that begin together began, ms since 1970. */
   readonly startedAt: number
+  /** Other threads share the ports. */
+  readonly reusePort: boolean
   readonly documents: MessagePort
   readonly telemetry: MessagePort
 }
@@ -35,7 +37,7 @@ export type ThreadReport =
 const report = (message: ThreadReport): void => parentPort?.postMessage(message)
 
 async function begin(managementPort: Promise<number>, data: ThreadData): Promise<() => Promise<void>> {
-  const { config, files, tls, busName, index, startedAt, documents, telemetry } = data
+  const { config, files, tls, busName, index, startedAt, reusePort, documents, telemetry } = data
   const stores = await connectStores(files, { documents, telemetry })
   const bus = createThreadBus(busName)
   const log = createLog(config.logLevel).child({ thread: index })
@@ -50,7 +52,7 @@ async function begin(managementPort: Promise<number>, data: ThreadData): Promise
     metrics,
     tls,
     managementPort,
-    reusePort: true,
+    reusePort,
     startedAt,
   })
   report({ kind: 'listening', ports: node.ports })

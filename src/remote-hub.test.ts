@@ -77,6 +77,12 @@ test('a new device and its twin are made by one call', async () => {
 })
 
 describe('a device that is there', () => {
+  test('is found also where the hub answers the bulk call with 400, as Azure may', async () => {
+    const { hub, names } = hubWith({ ...exists, status: 400 }, ok(document))
+    expect(await hub.provision(device(), 'keep')).toBe('refreshed')
+    expect(names()).toEqual(['POST devices', 'GET devices/dev 1'])
+  })
+
   test('with the same credentials is left alone: a repetition after a crash changes nothing', async () => {
     const { hub, names } = hubWith(exists, ok(document))
     expect(await hub.provision(device(), 'keep')).toBe('refreshed')

@@ -25,7 +25,7 @@ export function remoteHub(hostName: string, client: HubClient): HubCalls {
   /** Undefined where `absent` is how the hub refused. */
   async function ask(each: HubCall, absent?: string): Promise<unknown> {
     const answer = await call(each)
-    if (answer.status >= 200 && answer.status < 300) return answer.body
+    if ((answer.status >= 200 && answer.status < 300) || isBulkResult(answer)) return answer.body
     if (absent !== undefined && answer.error === absent) return undefined
     throw hubFault(hostName, answer)
   }
@@ -101,6 +101,10 @@ const bulkItem = ({ deviceId, authentication, iotEdge, status, twin }: HubDevice
   tags: twin.tags,
   properties: { desired: twin.desired, ...(twin.reported !== undefined && { reported: twin.reported }) },
 })
+
+/** A hub may answer a bulk call of which an item failed with 400, and the same body (hub-service.md 2.6). */
+const isBulkResult = ({ status, body }: HubAnswer): boolean =>
+  status === 400 && isObject(body) && typeof body['isSuccessful'] === 'boolean'
 
 const isEdgeDevice = (capabilities: unknown): boolean => isObject(capabilities) && capabilities['iotEdge'] === true
 

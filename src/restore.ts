@@ -12,9 +12,10 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { type BackupManifest, readManifest, sha256Of } from './backup-manifest.ts'
+import type { Clock } from './base/clock.ts'
 import { ConfigError } from './config.ts'
 import { databaseFiles, FOLDER_FORMAT, lockFolder, RESTORING, syncFolder } from './data-folder.ts'
-import { checkCopy, continueCopy } from './store/sqlite-copy.ts'
+import { checkCopy, continueCopy, syncFile } from './store/sqlite-copy.ts'
 
 /**
  * Makes a data folder out of a backup: an empty one, or one that does not exist. Every file is compared with the hash in
@@ -28,6 +29,7 @@ import { checkCopy, continueCopy } from './store/sqlite-copy.ts'
 export async function restoreFolder(
   from: string,
   dataFolder: string,
+  clock: Clock,
   told: (step: string) => void,
 ): Promise<BackupManifest> {
   const manifest = readManifest(from)
@@ -46,7 +48,7 @@ export async function restoreFolder(
     }
     told('checking the databases')
     for (const name of databaseFiles) checkDatabase(join(dataFolder, name), manifest)
-    continueCopy(join(dataFolder, 'documents.db'))
+    continueCopy(join(dataFolder, 'documents.db'), clock.now())
     giveToOwner(dataFolder)
     syncFolder(dataFolder)
     rmSync(join(dataFolder, RESTORING))
@@ -82,6 +84,7 @@ async function copyChecked(from: string, to: string, sha256: string): Promise<vo
   if (!existsSync(from)) throw new ConfigError(`The backup lacks ${from}, which its list names. Use another backup.`)
   copyFileSync(from, to, constants.COPYFILE_EXCL)
   chmodSync(to, 0o600)
+  syncFile(to) // before the mark goes that says that something is missing
   const found = await sha256Of(to)
   if (found !== sha256)
     throw new ConfigError(

@@ -14,6 +14,7 @@ import type { Addresses, DevicePorts } from './instances.ts'
 import type { ThreadData, ThreadOrder, ThreadReport } from './node-worker.ts'
 import { prepareSeeded, readConfiguredSeed } from './seeding.ts'
 import { type SqliteWriterThread, startSqliteWriter } from './store/sqlite.ts'
+import type { Schema } from './store/store.ts'
 import { connectStores, schema, telemetrySchema } from './stores.ts'
 
 export interface Supervised {
@@ -36,8 +37,10 @@ interface Parts {
  * `muster up`: one writer thread for each database file, worker threads that terminate TLS and run the services, and
  * here the management API and nothing else. The first worker binds the ports, the others join them (`reusePort`); a
  * dead worker is replaced, its sessions end. Threads meet only through the store and the bus, as machines do.
+ *
+ * @param opened called when the data folder is ours, before anything listens
  */
-export async function supervise(config: Config, log: Log): Promise<Supervised> {
+export async function supervise(config: Config, log: Log, opened = (): void => {}): Promise<Supervised> {
   const world = { clock: systemClock, random: systemRandom, log }
   const threads = createThreads(config, log, world.clock)
   const closers: (() => unknown)[] = []
@@ -50,11 +53,13 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
     const seed = await readConfiguredSeed(config)
     const folder = await openDataFolder(config, world.clock, world.random, seed)
     closers.push(() => folder.close())
-    const [documents, telemetry] = await Promise.all([
-      startSqliteWriter({ file: folder.documentsFile, schema, windowMs: config.commitWindowMs }),
-      startSqliteWriter({ file: folder.telemetryFile, schema: telemetrySchema, windowMs: config.commitWindowMs }),
-    ])
-    closers.push(() => Promise.all([documents.close(), telemetry.close()]))
+    opened()
+    const writer = (file: string, of: Schema) =>
+      startSqliteWriter({ file, schema: of, windowMs: config.commitWindowMs })
+    const writers = [writer(folder.documentsFile, schema), writer(folder.telemetryFile, telemetrySchema)] as const
+    // Also the one that opened its file while the other could not: a thread that lives keeps the process alive.
+    closers.push(() => Promise.all(writers.map(async (each) => (await each.catch(() => undefined))?.close())))
+    const [documents, telemetry] = await Promise.all(writers)
     const busName = `muster-${world.random.uuid()}`
     const stores = await connectStores(folder, { documents: documents.connect(), telemetry: telemetry.connect() })
     const bus = createThreadBus(busName)
@@ -100,6 +105,9 @@ async function writerMetrics(writers: readonly SqliteWriterThread[], clock: Cloc
 
 const YOUNG_GENERATION_MB = 64
 
+/** Where several threads may listen on one port. Elsewhere (macOS) Node refuses to ask for it, and one thread serves. */
+const sharesPorts = ['linux', 'freebsd', 'dragonfly', 'sunos', 'aix'].includes(process.platform)
+
 interface Threads {
   /** Binds the ports; rejects with what the first worker could not do. */
   startFirst(parts: Parts): Promise<DevicePorts>
@@ -112,7 +120,9 @@ interface Threads {
 
 /** The worker threads: as many as configured, each replaced when it dies. */
 function createThreads(config: Config, log: Log, clock: Clock): Threads {
-  const count = config.threads === 0 ? availableParallelism() : config.threads
+  const wanted = config.threads === 0 ? availableParallelism() : config.threads
+  const count = sharesPorts ? wanted : 1
+  if (count < config.threads) log.warn({ threads: count }, `${process.platform} lets one thread serve, not more`)
   const running = new Map<number, Worker>()
   const listening = new Set<number>()
   let bound: { readonly ports: DevicePorts; readonly parts: Parts } | undefined
@@ -209,6 +219,7 @@ function sendParts(
     busName: parts.busName,
     index,
     startedAt,
+    reusePort: sharesPorts,
     documents,
     telemetry,
   }

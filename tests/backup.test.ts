@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { backupFolder } from '../src/backup.ts'
-import { TestClock } from '../src/base/clock.ts'
+import { type Clock, systemClock, TestClock } from '../src/base/clock.ts'
 import { limits } from '../src/base/limits.ts'
 import { createApp } from '../src/index.ts'
 import { restoreFolder } from '../src/restore.ts'
@@ -43,7 +43,8 @@ beforeAll(async () => {
 afterAll(() => muster.stop())
 
 const never = () => {}
-const restored = (from: string, to = join(temporaryFolder(), 'data')) => restoreFolder(from, to, never)
+const restored = (from: string, to = join(temporaryFolder(), 'data'), clock: Clock = systemClock) =>
+  restoreFolder(from, to, clock, never)
 
 describe('backup', () => {
   test('it is for its owner only, lists its files, and leaves nothing half beside it', () => {
@@ -123,6 +124,23 @@ describe('restore', () => {
     }
     expect(versions(join(folder, 'data'), 'before')).toEqual(versions(whole, 'before'))
     expect(versions(join(folder, 'data'), 'after')[0]).toBeGreaterThan(limits.restoreVersionLeap)
+  })
+
+  test('versions of the first restore of a backup are not given again by the second', async () => {
+    const counted = async (clock: TestClock): Promise<number> => {
+      const folder = join(temporaryFolder(), 'data')
+      await restored(whole, folder, clock)
+      const db = new DatabaseSync(join(folder, 'documents.db'), { readOnly: true })
+      const row = db.prepare('SELECT last FROM counter').get()
+      db.close()
+      return Number(row?.['last'])
+    }
+    const clock = new TestClock()
+    const first = await counted(clock)
+    expect(first).toBeGreaterThan(limits.restoreVersionLeap)
+    clock.advance(60_000)
+    // More than a minute of commits gives out.
+    expect(await counted(clock)).toBeGreaterThan(first + 60 * 50_000)
   })
 
   test('a folder that holds anything is refused and left alone', async () => {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -131,6 +131,49 @@ test('an address that is not ours is named with what to do, and the process ends
   expect(second.stderr).toMatch(/203\.0\.113\.9 is not an address of this machine/)
   expect(second.status).toBe(1)
 })
+
+const upOnce = (name: string, ...flags: string[]) => {
+  const launcher = join(import.meta.dirname, '..', 'bin', 'muster.js')
+  const all = ['up', '--data', join(folder, name), '--https-port', '0', '--mqtts-port', '0', '--threads', '1', ...flags]
+  return spawnSync(process.execPath, [launcher, ...all], { encoding: 'utf8', timeout: 20_000 })
+}
+
+test('a store that cannot be opened is named, the process ends, and no ready file of an earlier run stays', () => {
+  const ready = join(folder, 'damaged', 'ready.json')
+  mkdirSync(join(folder, 'damaged'))
+  writeFileSync(join(folder, 'damaged', 'telemetry.db'), 'no database'.repeat(1000))
+  writeFileSync(ready, '{}')
+  const ended = upOnce('damaged')
+  expect(ended.stderr).toMatch(/The store .*telemetry\.db cannot be opened: file is not a database/)
+  expect(ended.status).toBe(1)
+  expect(existsSync(ready)).toBe(false)
+}, 30_000)
+
+test('a ready file that cannot be written ends the process', () => {
+  writeFileSync(join(folder, 'file'), '')
+  const ended = upOnce('unready', '--ready-file', join(folder, 'file', 'ready.json'))
+  expect(ended.stderr).toMatch(/^muster: .*ready\.json/m)
+  expect(ended.status).toBe(1)
+}, 30_000)
+
+test('one thread serves where a system does not let several share a port', async () => {
+  // Stands in for macOS, in every thread.
+  const system = `import net from 'node:net'
+    Object.defineProperty(process, 'platform', { value: 'darwin' })
+    const { listen } = net.Server.prototype
+    net.Server.prototype.listen = function (options, ...more) {
+      if (options.reusePort) throw new Error('ENOTSUP')
+      return listen.call(this, options, ...more)
+    }`
+  const alone = await startProcess(join(folder, 'alone'), ['--threads', '2'], {
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(system)}`,
+  })
+  const { management } = alone.ready
+  const status = await fetch(`${management.url}/muster/status`, { headers: { authorization: `Bearer ${alone.token}` } })
+  expect(await status.json()).toMatchObject({ ready: true })
+  expect(alone.output()).toContain('darwin lets one thread serve')
+  expect(await alone.stop()).toBe(0)
+}, 60_000)
 
 test('it stops when it is told to, and keeps its identity and its devices over a restart with other ports', async () => {
   const { idScope, dps } = muster.ready

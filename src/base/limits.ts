@@ -108,6 +108,8 @@ export const limits = {
   /** Lines, and bytes of them, that share one commit at most. */
   importChunkLines: 2_000,
   importChunkBytes: 2 * 1024 * 1024,
+  /** Bytes of the failures that share one commit, and so one entry of their log, which the store bounds too. */
+  importReportBytes: 1024 * 1024,
   /** Lines that are read, or judged, before other requests get a turn. */
   importTurnLines: 100,
   /** Requests of one import that wait for the lines before theirs, and how long. */
@@ -360,6 +362,8 @@ export const limits = {
   backupPollMs: 500,
   /** Versions that a restored store leaves out, so that none is given twice after what the backup missed. */
   restoreVersionLeap: 1_000_000_000,
+  /** More than a store gives out in a millisecond: a later restore of the same backup begins above what an earlier one gave out. */
+  restoreVersionsPerMs: 100,
 
   /** Connections of the management API at once. */
   managementConnections: 64,

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { systemClock } from '../base/clock.ts'
 import { type Environment, refused } from './environment.ts'
 import { absolute } from './ready-file.ts'
 
@@ -21,9 +22,11 @@ async function restore(options: RestoreOptions, environment: Environment): Promi
   const [from, data] = [options.from, options.data].map((path) => absolute(environment.cwd, path)) as [string, string]
   const { restoreFolder } = await import('../restore.ts')
   const told = (step: string): void => void environment.stderr.write(`${step}\n`)
-  const { version, createdAt } = await restoreFolder(from, data, told).catch((error: unknown) => {
-    throw refused((error as Error).message, error)
-  })
+  const { version, createdAt } = await restoreFolder(from, data, environment.clock ?? systemClock, told).catch(
+    (error: unknown) => {
+      throw refused((error as Error).message, error)
+    },
+  )
   environment.stdout.write(
     `${data} is as it was at ${createdAt} (Muster ${version}). Start it with: muster up --data ${data}\n` +
       'The original must not run any more: both would answer under the same names with the same keys.\n',

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import type { Command } from 'commander'
@@ -36,24 +36,32 @@ async function up(flags: Record<string, string | string[] | undefined>, environm
   const log = createLog(config.logLevel)
   const { supervise } = await import('../supervisor.ts')
   const { readyFileOf, writeReadyFile } = await import('../ready-file.ts')
-  const service = await supervise(config, log).catch((error: unknown) => {
+  const file = flags['readyFile'] === undefined ? undefined : absolute(String(flags['readyFile']))
+  // The data folder's own copy is what other commands look for by themselves.
+  const readyFiles = [join(config.dataFolder, 'ready.json'), ...(file === undefined ? [] : [file])]
+  // What an earlier run left there would be taken for this one's, before anything listens.
+  const opened = (): void => {
+    for (const each of readyFiles) rmSync(each, { force: true })
+  }
+  const service = await supervise(config, log, opened).catch((error: unknown) => {
     throw startError(error)
   })
   // Before anybody is told that it runs: whoever reads the ready file may stop it at once.
   const stopped = stopSignal()
-  const ready = readyFileOf(service.addresses, service.folder)
-  const file = flags['readyFile'] === undefined ? undefined : absolute(String(flags['readyFile']))
-  // The data folder's own copy is what other commands look for by themselves.
-  writeReadyFile(join(config.dataFolder, 'ready.json'), ready)
-  if (file !== undefined) {
-    mkdirSync(dirname(file), { recursive: true })
-    writeReadyFile(file, ready)
+  try {
+    const ready = readyFileOf(service.addresses, service.folder)
+    for (const each of readyFiles) {
+      mkdirSync(dirname(each), { recursive: true })
+      writeReadyFile(each, ready)
+    }
+    environment.stdout.write(greeting(ready, config.dataFolder, config.hostNames))
+    const ended = await Promise.race([stopped, service.failed])
+    if (ended instanceof Error) throw new CommandError(exitCodes.refused, `The store failed: ${ended.message}`)
+    environment.stdout.write('Stopping.\n')
+  } finally {
+    // After a failure too: threads that live on would keep a process that nobody restarts.
+    await service.stop()
   }
-  environment.stdout.write(greeting(ready, config.dataFolder, config.hostNames))
-  const ended = await Promise.race([stopped, service.failed])
-  if (ended instanceof Error) throw new CommandError(exitCodes.refused, `The store failed: ${ended.message}`)
-  environment.stdout.write('Stopping.\n')
-  await service.stop()
 }
 
 async function configOf(flags: Record<string, string | string[] | undefined>, environment: Environment) {

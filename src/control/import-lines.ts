@@ -138,19 +138,17 @@ export async function judgeChunk<T>(
   const most = Math.min(rules.linesPerCommit ?? limits.importChunkLines, lines.length)
   let taken = 0
   let bytes = 0
+  let reported = 0
   for (; taken < most; taken++) {
     await giveWay(taken)
     const each = lines[taken]!
     bytes += each.line.text.length
     if (taken > 0 && bytes > limits.importChunkBytes) break
-    if (each.failure !== undefined) {
-      failures.push(each.failure)
-      continue
-    }
     const judgement = await judgeLine(rules, each, draft, how.last)
     if (how.ahead === true && !draft.blind) break
     const rows = draft.parts + append.length + later.length + (judgement.append?.length ?? 0) + 1 + OWN_ROWS
-    if (taken > 0 && rows > limits.storeBatch) {
+    reported += reportBytes(judgement.failure)
+    if (taken > 0 && (rows > limits.storeBatch || reported > limits.importReportBytes)) {
       draft.drop()
       break
     }
@@ -165,15 +163,25 @@ export async function judgeChunk<T>(
   return { draft, taken, succeeded: taken - failures.length - later.length, failures, later, append }
 }
 
-async function judgeLine<T>(
-  rules: LineRules<T>,
-  { line, id, read }: Extract<ReadLine<T>, { failure?: undefined }>,
-  draft: Draft,
-  last: boolean,
-): Promise<Judgement & { readonly failure?: LineFailure }> {
-  try {
-    return await rules.judge(read, draft, last)
-  } catch (thrown) {
-    return { failure: failureOf(line, id, thrown) }
+/** What a failure adds to the one entry that holds those of a chunk. */
+const reportBytes = (failure: LineFailure | undefined): number =>
+  failure === undefined ? 0 : Buffer.byteLength(JSON.stringify(failure)) + 1
+
+type Outcome = Judgement & { readonly failure?: LineFailure | undefined }
+
+async function judgeLine<T>(rules: LineRules<T>, each: ReadLine<T>, draft: Draft, last: boolean): Promise<Outcome> {
+  if (each.failure !== undefined) return each
+  const { line, id, read } = each
+  const judge = async (): Promise<Outcome> => {
+    try {
+      return await rules.judge(read, draft, last)
+    } catch (thrown) {
+      return { failure: failureOf(line, id, thrown) }
+    }
   }
+  const judgement = await judge()
+  if (judgement.failure === undefined || !draft.assumed) return judgement
+  // Refused as something new, which it may not be. A refusal is in no commit that would find that.
+  draft.dropAndLook()
+  return judge()
 }

@@ -453,3 +453,11 @@ async function runTo(
   const twins = await Promise.all(devices.map(({ deviceId }) => hub.twins.read(iotHub, deviceId)))
   return { state, failures, devices, edges, twins }
 }
+
+test('however long the refusals of one request are, they are reported', async () => {
+  const { send, failures } = await importing()
+  const id = '€'.repeat(300)
+  const lines = Array.from({ length: limits.importBatchLines }, () => ({ id, moduleId: id }))
+  expect(await send(0, ...lines)).toMatchObject({ next: lines.length, failed: lines.length })
+  expect((await failures()).map(({ line }) => line)).toEqual(lines.map((_, at) => at + 1))
+})

@@ -131,3 +131,25 @@ test('what an enrollment may not be is said by line', async () => {
     [4, '', 400004],
   ])
 })
+
+describe('at the ceiling of groups', () => {
+  async function full() {
+    const room = await importing('enrollmentGroups')
+    const group = (at: number) => ({ enrollmentGroupId: `g${at}`, attestation: symmetric })
+    await room.send(...Array.from({ length: limits.enrollmentGroups }, (_, at) => group(at)))
+    expect(await room.failures()).toEqual([])
+    return { ...room, group }
+  }
+
+  test('one that is there is updated', async () => {
+    const { send, failures, group } = await full()
+    expect(await send(group(0))).toMatchObject({ succeeded: limits.enrollmentGroups + 1, failed: 0 })
+    expect(await failures()).toEqual([])
+  })
+
+  test('a line that makes room counts for the line after it', async () => {
+    const { send, failures, group } = await full()
+    await send({ ...group(0), importMode: 'delete' }, { ...group(limits.enrollmentGroups), importMode: 'create' })
+    expect(await failures()).toEqual([])
+  })
+})

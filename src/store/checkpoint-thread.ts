@@ -4,6 +4,7 @@
  */
 import { DatabaseSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
+import type { Checkpointed } from './checkpointer.ts'
 import { setUpCheckpoints } from './sqlite-file.ts'
 
 const parent = parentPort!
@@ -15,10 +16,14 @@ parent.on('message', (message: 'checkpoint' | 'close') => {
     db.close()
     process.exit() // only this thread
   }
+  parent.postMessage(checkpoint())
+})
+
+function checkpoint(): Checkpointed {
   try {
     db.exec('PRAGMA wal_checkpoint(PASSIVE)')
+    return 'copied'
   } catch {
-    // A full disk: the log keeps everything, and the writer is told the same with its next commit.
+    return 'failed' // a full disk, as a rule: the log keeps everything
   }
-  parent.postMessage('done')
-})
+}

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { limits } from '../base/limits.ts'
+import { createCheckpointer } from './checkpointer.ts'
 import { connectSqliteStore, startSqliteWriter } from './sqlite.ts'
 import { collection } from './store.ts'
 
@@ -34,4 +35,26 @@ test('the log is copied into the file long before a commit would have to do it, 
   expect(await reopened.count(things)).toBe(count + 1)
   await reopened.close()
   await again.close()
+})
+
+test('a thread that ends is told of, and the next round makes another', async () => {
+  const results: string[] = []
+  const checkpointer = createCheckpointer(join(folder, 'no-such-folder', 'store.db'), (result) => results.push(result))
+  for (const rounds of [1, 2]) {
+    checkpointer.wrote(limits.storeCheckpointRows)
+    await expect.poll(() => results.length, { timeout: 15_000 }).toBe(rounds)
+  }
+  expect(results).toEqual(['failed', 'failed'])
+  await checkpointer.close()
+})
+
+test('a round that copied is told of', async () => {
+  const file = join(folder, 'copied.db')
+  const writer = await startSqliteWriter({ file, schema, windowMs: 0 })
+  const results: string[] = []
+  const checkpointer = createCheckpointer(file, (result) => results.push(result))
+  checkpointer.wrote(limits.storeCheckpointRows)
+  await expect.poll(() => results, { timeout: 15_000 }).toEqual(['copied'])
+  await checkpointer.close()
+  await writer.close()
 })

@@ -8,53 +8,58 @@ export interface Checkpointer {
   close(): Promise<void>
 }
 
+/** What became of one round; failed: the log keeps everything, and grows. */
+export type Checkpointed = 'copied' | 'failed'
+
 /**
  * A checkpoint copies pages to wherever they belong and waits for the disk: over a large fleet these are thousands of
  * places, and a commit that did it itself would keep all others waiting (bench/fleet.ts). A thread of its own does it while
- * commits go on; where it cannot keep up, or has ended, the writer's own checkpoint (`openForWriting`) bounds the log.
+ * commits go on; where it cannot keep up, or there is none, the writer's own checkpoint (`openForWriting`) bounds the log.
  */
-export function createCheckpointer(file: string): Checkpointer {
-  let thread: Thread | undefined
+export function createCheckpointer(file: string, told: (result: Checkpointed) => void): Checkpointer {
+  let worker: Worker | undefined
+  let isBusy = false
   let rows = 0
+
+  const done = (result: Checkpointed): void => {
+    isBusy = false
+    told(result)
+  }
+
+  function start(): Worker {
+    // The same extension as this file: .ts from the sources, .js from the build.
+    const url = new URL(`./checkpoint-thread${import.meta.url.slice(-3)}`, import.meta.url)
+    const started = new Worker(url, { name: 'checkpoints', workerData: file })
+    started.on('message', done)
+    started.on('error', () => done('failed'))
+    // The next round makes another one.
+    started.on('exit', () => {
+      worker = undefined
+      if (isBusy) done('failed')
+    })
+    started.unref()
+    return started
+  }
+
   return {
     wrote(more) {
       rows += more
-      if (rows < limits.storeCheckpointRows || thread?.isBusy() === true) return
+      if (rows < limits.storeCheckpointRows || isBusy) return
       rows = 0
-      // Made when it is needed: a start need not wait for it, and many installations never write so much.
-      thread ??= startThread(file)
-      thread.checkpoint()
+      isBusy = true
+      try {
+        // Made when it is needed: a start need not wait for it, and many installations never write so much.
+        worker ??= start()
+        worker.postMessage('checkpoint')
+      } catch {
+        done('failed') // a machine that gives no more threads: no reason for the writer to end
+      }
     },
-    close: async () => thread?.close(),
-  }
-}
-
-interface Thread {
-  isBusy(): boolean
-  checkpoint(): void
-  close(): Promise<void>
-}
-
-function startThread(file: string): Thread {
-  // The same extension as this file: .ts from the sources, .js from the build.
-  const url = new URL(`./checkpoint-thread${import.meta.url.slice(-3)}`, import.meta.url)
-  const worker = new Worker(url, { name: 'checkpoints', workerData: file })
-  const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
-  let busy = false
-  worker.on('message', () => {
-    busy = false
-  })
-  worker.on('error', () => {}) // it ends, busy for ever: the writer does it alone
-  worker.unref()
-  return {
-    isBusy: () => busy,
-    checkpoint() {
-      busy = true
-      worker.postMessage('checkpoint')
-    },
-    async close() {
-      worker.postMessage('close')
-      await ended
-    },
+    close: () =>
+      new Promise((resolve) => {
+        if (worker === undefined) return resolve()
+        worker.once('exit', () => resolve())
+        worker.postMessage('close')
+      }),
   }
 }

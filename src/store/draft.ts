@@ -21,8 +21,12 @@ export interface Draft {
   readonly parts: number
   /** Nothing was read: what was judged so far does not depend on what is stored. */
   readonly blind: boolean
+  /** Something since the last `keep` or `drop` was taken for new: a refusal may come of that, and no commit would find it. */
+  readonly assumed: boolean
   keep(): void
   drop(): void
+  /** As `drop`, and until the next `keep` or `drop` nothing is taken for new. */
+  dropAndLook(): void
   change(): Commit
 }
 
@@ -40,6 +44,8 @@ export function createDraft(store: Pick<Store, 'get'>, look: boolean): Draft {
   let journal: { readonly of: Map<string, Entry>; readonly id: string; readonly before: Entry | undefined }[] = []
   let parts = 0
   let blind = true
+  let assumed = false
+  let looking = look
 
   const tableOf = (of: Key['in']): Map<string, Entry> => {
     const table = entries.get(of) ?? new Map<string, Entry>()
@@ -63,13 +69,27 @@ export function createDraft(store: Pick<Store, 'get'>, look: boolean): Draft {
       return known.stored as Stored<T> | undefined
     const stored = find ? await store.get(from, id) : undefined
     if (find) blind = false
+    else assumed = true
     set(table, { key: { in: from, id }, version: known?.version ?? stored?.version ?? 0, stored, fate: 'read' })
     return stored
   }
 
+  const forget = (next: boolean): void => {
+    journal = []
+    assumed = false
+    looking = next
+  }
+  const undo = (): void => {
+    for (const { of, id, before } of journal.reverse()) {
+      parts += weight(before) - weight(of.get(id))
+      if (before === undefined) of.delete(id)
+      else of.set(id, before)
+    }
+  }
+
   return {
     get: (from, id) => read(from, id, true),
-    getNew: (from, id) => read(from, id, look),
+    getNew: (from, id) => read(from, id, looking),
     expect(expectations) {
       for (const { in: of, id, version } of expectations) {
         const table = tableOf(of)
@@ -95,16 +115,17 @@ export function createDraft(store: Pick<Store, 'get'>, look: boolean): Draft {
     get blind() {
       return blind
     },
-    keep() {
-      journal = []
+    get assumed() {
+      return assumed
     },
+    keep: () => forget(look),
     drop() {
-      for (const { of, id, before } of journal.reverse()) {
-        parts += weight(before) - weight(of.get(id))
-        if (before === undefined) of.delete(id)
-        else of.set(id, before)
-      }
-      journal = []
+      undo()
+      forget(look)
+    },
+    dropAndLook() {
+      undo()
+      forget(true)
     },
     change() {
       const all = [...entries.values()].flatMap((table) => [...table.values()])

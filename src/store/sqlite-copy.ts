@@ -64,13 +64,17 @@ export function checkCopy(file: string): number {
 
 /**
  * Makes a copy fit to go on from: versions, and the fences and etags made of them, continue far above those that the
- * original gave out after the copy was made, so that none is ever given twice.
+ * original gave out after the copy was made, and above those of an earlier store that went on from the same copy, so that
+ * none is ever given twice.
  */
-export function continueCopy(file: string): void {
+export function continueCopy(file: string, now: number): void {
   const db = new DatabaseSync(file)
   try {
     db.exec('PRAGMA synchronous = FULL')
-    db.prepare('UPDATE counter SET last = last + ?').run(limits.restoreVersionLeap)
+    db.prepare('UPDATE counter SET last = max(last + ?, ?)').run(
+      limits.restoreVersionLeap,
+      Math.floor(now) * limits.restoreVersionsPerMs,
+    )
     db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
   } finally {
     db.close()
@@ -81,7 +85,8 @@ export function continueCopy(file: string): void {
 
 const numberOf = (db: DatabaseSync, pragma: string): number => Number(Object.values(db.prepare(pragma).get() ?? {})[0])
 
-function syncFile(file: string): void {
+/** Until then a file may be empty after a loss of power, whatever its folder says. */
+export function syncFile(file: string): void {
   const handle = openSync(file, 'r')
   try {
     fsyncSync(handle)

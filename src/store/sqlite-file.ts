@@ -41,7 +41,10 @@ export function openForWriting(file: string, catalog: Catalog, options: WritingO
     if (durable && file !== IN_MEMORY) syncFolder(dirname(file))
   } catch (error) {
     db.close()
-    throw error
+    // SQLite's own words do not say which file.
+    throw 'errcode' in (error as object)
+      ? new Error(`The store ${file} cannot be opened: ${(error as Error).message}.`, { cause: error })
+      : error
   }
   return db
 }

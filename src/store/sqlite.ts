@@ -18,7 +18,7 @@ import { openForReading, openForWriting } from './sqlite-file.ts'
 import { createSqliteReader, type SqliteReader } from './sqlite-reader.ts'
 import { createSqliteWriter } from './sqlite-writer.ts'
 import type { Schema, Store } from './store.ts'
-import { countedWriter } from './store-metrics.ts'
+import { countCheckpoints, countedWriter } from './store-metrics.ts'
 import { connectToWriter, type WriterConnection } from './writer-port.ts'
 
 export { IN_MEMORY } from './sqlite-file.ts'
@@ -36,6 +36,7 @@ export async function openSqliteStore(options: {
   const { file, schema, windowMs, clock = systemClock, durable = true, metrics = createMetrics() } = options
   const catalog = createCatalog(schema)
   const db = openForWriting(file, catalog, { durable })
+  countCheckpoints(metrics, file) // none: there is no thread beside this writer
   const group = createGroup({ writer: countedWriter(createSqliteWriter(db), metrics, clock, file), clock, windowMs })
   const connection: WriterConnection = {
     send: (operation) => new Promise((resolve) => group.add(operation, resolve)),

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Clock } from '../base/clock.ts'
 import type { Metrics } from '../base/metrics.ts'
+import type { Checkpointed } from './checkpointer.ts'
 import type { SqliteWriter } from './sqlite-writer.ts'
 
 /** The writer with its transactions counted and timed, under the name of its file. */
@@ -37,6 +38,16 @@ export function countedWriter(writer: SqliteWriter, metrics: Metrics, clock: Clo
       return outcomes
     },
   }
+}
+
+/** Counts the rounds of the thread beside the writer, which has no log of its own. */
+export function countCheckpoints(metrics: Metrics, file: string): (result: Checkpointed) => void {
+  const rounds = metrics.counter(
+    'muster_store_checkpoints_total',
+    'Rounds that copy the write-ahead log into the file; failed: the log keeps everything, and grows.',
+    ['store', 'result'],
+  )
+  return (result) => rounds.add(1, basename(file, '.db'), result)
 }
 
 const sizeOf = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0

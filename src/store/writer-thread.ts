@@ -13,13 +13,13 @@ import type { Operation, Outcome } from './operations.ts'
 import { openForWriting } from './sqlite-file.ts'
 import { createSqliteWriter } from './sqlite-writer.ts'
 import type { Schema } from './store.ts'
-import { countedWriter } from './store-metrics.ts'
+import { countCheckpoints, countedWriter } from './store-metrics.ts'
 
 const { file, schema, windowMs } = workerData as { file: string; schema: Schema; windowMs: number }
 const parent = parentPort!
 const db = openForWriting(file, createCatalog(schema), { logPages: limits.storeLogPagesAtMost })
-const checkpointer = createCheckpointer(file)
 const metrics = createMetrics()
+const checkpointer = createCheckpointer(file, countCheckpoints(metrics, file))
 
 /** Outcomes of the transaction just ended, by the port they go to: one message each. */
 const answers = new Map<MessagePort, Outcome[]>()

@@ -26,9 +26,9 @@ export const managementEvents = (needs: ManagementEventsNeeds): Routes =>
     })
     app.get('/muster/hubs/:name/partitions/:partition/events', async (request) => {
       const found = await hubNamed(control, paramOf(request, 'name'))
-      const partition = whole('partition', paramOf(request, 'partition'), found.partitions - 1)
-      const from = whole('from', queryOf(request, 'from') ?? '0', Number.MAX_SAFE_INTEGER)
-      const limit = whole('limit', queryOf(request, 'limit') ?? '100', limits.eventPage)
+      const partition = whole('partition', paramOf(request, 'partition'), 0, found.partitions - 1)
+      const from = whole('from', queryOf(request, 'from') ?? '0', 0, Number.MAX_SAFE_INTEGER)
+      const limit = whole('limit', queryOf(request, 'limit') ?? '100', 1, limits.eventPage)
       const { first } = await hub.telemetry.bounds(found, partition)
       const start = Math.max(first, from)
       const events = await hub.telemetry.read(found, partition, start, limit)
@@ -42,10 +42,13 @@ async function hubNamed(control: Control, name: string): Promise<IotHub> {
   return found
 }
 
-function whole(name: string, text: string, most: number): number {
+function whole(name: string, text: string, least: number, most: number): number {
   const value = Number(text)
-  if (!/^\d{1,16}$/.test(text) || value > most)
-    throw new ServiceError(400004, `${name} must be a whole number from 0 to ${most}, found "${text.slice(0, 20)}".`)
+  if (!/^\d{1,16}$/.test(text) || value < least || value > most)
+    throw new ServiceError(
+      400004,
+      `${name} must be a whole number from ${least} to ${most}, found "${text.slice(0, 20)}".`,
+    )
   return value
 }
 
