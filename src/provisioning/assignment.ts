@@ -69,6 +69,8 @@ interface Current {
   readonly trace: OperationTrace
 }
 
+type Placed = ({ readonly assignment: Assignment } | { readonly failure: Failure }) & { readonly step: Step }
+
 type Ending = Pick<Current, 'id' | 'version' | 'trace'>
 
 /** A webhook chose the hub, or a move goes on: the next round begins here. */
@@ -147,14 +149,15 @@ export function createAssigner(needs: AssignmentNeeds) {
 
   /** One step: a decision is made, a move arrives, and the next round goes on; everything else settles now. */
   async function advance(given: Current, last: boolean): Promise<'done' | 'superseded' | OnTheWay> {
-    const { id, version, record, enrollment } = given
+    const { id, version, record } = given
     const plan = await withoutMovingHome(planFor(given), record)
     if (plan.kind === 'move' && !isLeftIn(record, plan.assignment.hub))
       return proceed(given, departing(record, plan.assignment.hub, clock.now()))
     const planned = { ...given, trace: traced(given.trace, planSteps(given, plan)) }
     if (plan.kind === 'failed') return fail(planned, plan.failure)
     if (plan.kind === 'ask') return decide(planned, plan.hubs)
-    const placed = await place(record, enrollment, plan, last)
+    const placed = await place(given, plan, last)
+    if (placed === 'superseded') return placed
     const current = { ...planned, trace: traced(planned.trace, [placed.step]) }
     if ('failure' in placed) return fail(current, placed.failure)
     if (plan.kind === 'move') return proceed(current, moved(record, placed.assignment, clock.now()))
@@ -215,13 +218,15 @@ export function createAssigner(needs: AssignmentNeeds) {
     return (await settle({ id, version, trace }, failed(record, failure, clock.now()))).ok ? 'done' : 'superseded'
   }
 
-  /** Makes the device where the plan says, or tells what makes the registration fail for good. */
+  /**
+   * Makes the device where the plan says, or tells what makes the registration fail for good. A move that another node
+   * brought to its end meanwhile is superseded: what the old hub said last may be that the device is gone from there.
+   */
   async function place(
-    record: Assigning,
-    enrollment: Enrollment,
+    { id, version, record, enrollment }: Pick<Current, 'id' | 'version' | 'record' | 'enrollment'>,
     plan: Extract<Plan, { assignment: Assignment }>,
     last: boolean,
-  ): Promise<({ readonly assignment: Assignment } | { readonly failure: Failure }) & { readonly step: Step }> {
+  ): Promise<Placed | 'superseded'> {
     const { assignment } = plan
     const { hub, deviceId } = assignment
     const { idScope, credential, decision } = record
@@ -234,6 +239,7 @@ export function createAssigner(needs: AssignmentNeeds) {
         own = await belongings(plan.from, idScope)
         asked = hub
       }
+      if (plan.kind === 'move' && (await store.get(registrations, id))?.version !== version) return 'superseded'
       const twin = initialTwin === undefined ? enrollment : { ...enrollment, initialTwin }
       const device = hubDevice(assignment.deviceId, credential, twin, own)
       if (device === undefined)
@@ -323,7 +329,7 @@ export function createAssigner(needs: AssignmentNeeds) {
     if (value.status !== 'assigned' || enrollment === undefined) return
     const { payload: _, ...rest } = value
     const assigning: Assigning = { ...rest, status: 'assigning' }
-    await place(assigning, enrollment, { kind: 'settle', assignment: value.assignment }, last)
+    await place({ id, version, record: assigning, enrollment }, { kind: 'settle', assignment: value.assignment }, last)
     const now = await store.get(registrations, id)
     if (now !== undefined && now.version !== version && now.value.status === 'assigned') await refresh(now, last)
   }

@@ -246,3 +246,32 @@ test('there and back again: the data travels both ways', async () => {
   expect(a.devices.get('dev')!.data).toEqual(own)
   expect(b.devices.has('dev')).toBe(false)
 })
+
+test('a node that takes a move over, and is late, does not replace the data that arrived', async () => {
+  const { room, claim, a, b } = await movable({})
+  const [inB, inA] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  b.gate = inB.promise
+  const { operationId } = await room.provisioning.registrations.register(claim, {}, API)
+  await until(() => a.calls.includes('read dev'))
+  // The second node has looked at the record, and hears from the old hub only after the first one has ended.
+  a.gate = inA.promise
+  const asked = Promise.withResolvers<void>()
+  const read = a.read.bind(a)
+  a.read = (deviceId) => {
+    asked.resolve()
+    return read(deviceId)
+  }
+  a.remove = async (deviceId) => {
+    a.devices.delete(deviceId)
+  }
+  room.clock.advance(limits.assignmentSweepMs)
+  const second = room.again()
+  await second.registrations.register(claim, {}, API)
+  await asked.promise
+  inB.resolve()
+  const status = await ended(room.provisioning, claim, operationId)
+  expect(status.registrationState).toMatchObject({ assignedHub: HUB_B, substatus: 'deviceDataMigrated' })
+  inA.resolve()
+  await second.registrations.stop()
+  expect(b.devices.get('dev')!.data).toEqual(own)
+})
