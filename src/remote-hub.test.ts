@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { TestClock } from './base/clock.ts'
 import { ServiceError } from './base/errors.ts'
+import { limits } from './base/limits.ts'
 import type { HubCalls, HubDevice } from './provisioning/linked-hub.ts'
 import { remoteHub } from './remote-hub.ts'
 import { createHubClient, type HubAnswer, type HubCall } from './wire/hub-client.ts'
@@ -184,4 +185,13 @@ test('each call is signed with the policy of the link', async () => {
   expect(sent[0]?.headers?.['Authorization']).toMatch(
     /^SharedAccessSignature sr=hub.example%3A8443&sig=[^&]+&se=1767226200&skn=registry$/,
   )
+})
+
+test('what a hub says of its refusal is repeated in part only: it goes into the record of the registration', async () => {
+  const endless = 'x'.repeat(1_000_000)
+  const item = ok({ isSuccessful: false, errors: [{ errorCode: endless, errorStatus: endless }] })
+  for (const answer of [item, refused(400, endless, endless)]) {
+    const { message } = await fault(hubWith(answer).hub.provision(device(), 'keep'))
+    expect(message.length).toBeLessThan(2 * limits.answerExcerpt)
+  }
 })

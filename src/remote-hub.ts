@@ -43,7 +43,7 @@ export function remoteHub(hostName: string, client: HubClient): HubCalls {
     const code = String(told.get('errorCode') ?? '')
     // Older hubs answer with the number.
     if (code === 'DeviceAlreadyExists' || code === '409001') return false
-    throw refusedBy(hostName, 400004, `${code} ${told.string('errorStatus') ?? ''}`)
+    throw refusedBy(hostName, 400004, excerpt(`${code} ${told.string('errorStatus') ?? ''}`))
   }
 
   /** A device that lacks its twin goes again, so that the next try makes both. */
@@ -132,7 +132,7 @@ function admitsSame(found: unknown, wanted: HubDevice['authentication']): boolea
 }
 
 function hubFault(hostName: string, { status, error, message }: HubAnswer): ServiceError {
-  const what = [String(status), error, message].filter((part) => part !== undefined && part !== '').join(' ')
+  const what = excerpt([String(status), error, message].filter((part) => part !== undefined && part !== '').join(' '))
   if (status === 429) return refusedBy(hostName, 429001, what)
   if (status >= 500) return refusedBy(hostName, 503001, what)
   if (error === 'IotHubQuotaExceeded') return refusedBy(hostName, 403002, what)
@@ -141,6 +141,9 @@ function hubFault(hostName: string, { status, error, message }: HubAnswer): Serv
   // Anything else would be answered alike the next time, a redirect too: none is followed.
   return refusedBy(hostName, 400004, what)
 }
+
+/** It stands in the record of the registration, and every poll repeats it. */
+const excerpt = (told: string): string => told.slice(0, limits.answerExcerpt)
 
 /** Codes of dps.md 1.6; 429 and 5xx are tried again. */
 const refusedBy = (hostName: string, code: Code, what: string): ServiceError =>
