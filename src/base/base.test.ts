@@ -109,6 +109,9 @@ test('etags have the shapes that clients store', () => {
 
 test('malformed JSON is a 400 that says where', () => {
   expect(() => parseJson('{"a":')).toThrow(expect.objectContaining({ code: 400004 }))
+  expect(() => parseJson('{"a":1 "b"}')).toThrow(/not valid JSON at position 7/)
+  // The complaint goes into the log, and the engine's own words repeat the text.
+  expect(() => parseJson('{"primaryKey": sIlvvFSSFRi}')).toThrow(/^The request body is not valid JSON\.$/)
   expect(parseJson(Buffer.alloc(0))).toBeUndefined()
 })
 
