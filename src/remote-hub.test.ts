@@ -121,6 +121,12 @@ describe('a device that is there', () => {
   })
 })
 
+test('the same, from a hub that gives its result with status 400', async () => {
+  const { hub, names } = hubWith({ ...exists, status: 400 }, ok(document))
+  expect(await hub.provision(device(), 'keep')).toBe('refreshed')
+  expect(names()).toEqual(['POST devices', 'GET devices/dev 1'])
+})
+
 test('a device that was registered without its twin goes again and is tried again', async () => {
   const warnings = [{ deviceId: 'dev 1', warningCode: 'DeviceRegisteredWithoutTwin' }]
   const { hub, names } = hubWith(ok({ isSuccessful: true, errors: [], warnings }), ok(undefined, 204))
