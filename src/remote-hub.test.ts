@@ -127,6 +127,21 @@ test('the same, from a hub that gives its result with status 400', async () => {
   expect(names()).toEqual(['POST devices', 'GET devices/dev 1'])
 })
 
+test.each([
+  ['ServerError', 503001],
+  ['ServiceUnavailable', 503001],
+  ['503001', 503001],
+  ['ThrottlingException', 429001],
+  ['ArgumentInvalid', 400004],
+  ['SomethingNew', 400004],
+])('an item that failed with %s is worth another try if a call would be', async (errorCode, code) => {
+  const { hub } = hubWith(ok({ isSuccessful: false, errors: [{ errorCode, errorStatus: 'why' }] }))
+  expect(await fault(hub.provision(device(), 'keep'))).toMatchObject({
+    code,
+    message: expect.stringContaining('why') as string,
+  })
+})
+
 test('a device that was registered without its twin goes again and is tried again', async () => {
   const warnings = [{ deviceId: 'dev 1', warningCode: 'DeviceRegisteredWithoutTwin' }]
   const { hub, names } = hubWith(ok({ isSuccessful: true, errors: [], warnings }), ok(undefined, 204))

@@ -1,4 +1,4 @@
-import { type Code, ServiceError } from './base/errors.ts'
+import { type Code, codes, ServiceError } from './base/errors.ts'
 import { Fields, isObject, type JsonObject } from './base/json.ts'
 import { limits } from './base/limits.ts'
 import { SERVICE_MEMBERS } from './documents/twin-rules.ts'
@@ -46,7 +46,7 @@ export function remoteHub(hostName: string, client: HubClient): HubCalls {
     const code = String(told.get('errorCode') ?? '')
     // Older hubs answer with the number.
     if (code === 'DeviceAlreadyExists' || code === '409001') return false
-    throw refusedBy(hostName, 400004, excerpt(`${code} ${told.string('errorStatus') ?? ''}`))
+    throw refusedBy(hostName, itemFault(code), excerpt(`${code} ${told.string('errorStatus') ?? ''}`))
   }
 
   /** A device that lacks its twin goes again, so that the next try makes both. */
@@ -134,6 +134,14 @@ function admitsSame(found: unknown, wanted: HubDevice['authentication']): boolea
       : (['x509Thumbprint', wanted.x509Thumbprint] as const)
   const held = found[member]
   return isObject(held) && Object.entries(values).every(([name, value]) => (held[name] ?? null) === value)
+}
+
+/** What fails one item may pass as well as what fails a call: a full disk of another Muster comes so. */
+function itemFault(errorCode: string): Code {
+  const known = Object.entries(codes).find(([number, name]) => number === errorCode || name === errorCode)
+  const status = Math.floor(Number(known?.[0] ?? 0) / 1000)
+  if (status === 429) return 429001
+  return status >= 500 ? 503001 : 400004
 }
 
 function hubFault(hostName: string, { status, error, message }: HubAnswer): ServiceError {
