@@ -26,6 +26,8 @@ export interface AssignmentWorker {
    * @param item as it was written: while the job takes its time, the node keeps it from falling due for others
    */
   accept(job: Job, item?: WorkItem): void
+  /** Whether this node is at work on it, or is about to be. */
+  has(id: string): boolean
   /** Whether no more registrations should be opened on this node for now. */
   isFull(): boolean
   /** Registrations that this node is busy with. */
@@ -176,19 +178,17 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
   async function takeOver({ id, version, dueAt }: DueItem<Record<string, never>>, horizon: number): Promise<boolean> {
     const now = clock.now()
     const later = Math.max(now + limits.assignmentGraceMs, horizon + 1)
-    const item = await moved({ id, version }, later)
-    if (item !== undefined) accept({ id }, item, dueAt - limits.assignmentGraceMs - now)
-    return item !== undefined
+    const result = await moved(id, version, later)
+    if (result.ok)
+      accept({ id }, { version: result.queued[0] ?? 0, dueAt: later }, dueAt - limits.assignmentGraceMs - now)
+    return result.ok
   }
 
-  /** Undefined where somebody else has the item by now, or the registration has ended. */
-  async function moved({ id, version }: { id: string; version: number }, dueAt: number): Promise<WorkItem | undefined> {
-    const result = await store.commit({
+  const moved = (id: string, version: number, dueAt: number) =>
+    store.commit({
       expect: [{ in: assignments, id, version }],
       enqueue: [{ queue: assignments, id, dueAt, value: {} }],
     })
-    return result.ok ? { version: result.queued[0] ?? 0, dueAt } : undefined
-  }
 
   /**
    * A node that lives keeps what it is busy with, however long a hub or webhook takes: two at work on one move could
@@ -200,8 +200,16 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
       [...entries.values()].map(async (entry) => {
         const { item, job, keptUntil } = entry
         if (item === undefined || now >= keptUntil || item.dueAt > now + limits.assignmentGraceMs / 2) return
-        const kept = await moved({ id: job.id, version: item.version }, now + limits.assignmentGraceMs)
-        if (entry.item === item) entry.item = kept
+        const dueAt = now + limits.assignmentGraceMs
+        const result = await moved(job.id, item.version, dueAt)
+        if (entry.item !== item) return
+        if (result.ok) {
+          entry.item = { version: result.queued[0] ?? 0, dueAt }
+          return
+        }
+        // A newer operation that another node opened, and this run goes on with; none: it has ended.
+        const version = result.conflicts[0]?.version ?? 0
+        entry.item = version === 0 ? undefined : { version, dueAt: now }
       }),
     )
   }
@@ -216,6 +224,7 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
   return {
     dueAt,
     accept: (job, item) => accept(job, item),
+    has: (id) => entries.has(id),
     isFull,
     waiting: () => entries.size,
     start(since) {

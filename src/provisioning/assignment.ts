@@ -67,6 +67,8 @@ interface Current {
   readonly enrollment: Enrollment
   readonly service: ProvisioningService | undefined
   readonly trace: OperationTrace
+  /** Hubs in which this run made the device for an operation that was replaced meanwhile. */
+  readonly strays: Set<string>
 }
 
 type Placed = ({ readonly assignment: Assignment } | { readonly failure: Failure }) & { readonly step: Step }
@@ -86,6 +88,7 @@ interface OnTheWay {
  *
  * A run that lost the race against a newer operation of the same device may have written older credentials to the hub
  * after the newer one; it therefore looks again and applies what is recorded now, until it ends with nothing changed.
+ * Whoever opened that one on another node leaves it to this run, and what this run made elsewhere goes again.
  *
  * A webhook's decision is committed before anything is done with it, so a hub that does not answer makes no second
  * call; only a crash between the webhook's answer and that commit repeats the call.
@@ -105,6 +108,7 @@ export function createAssigner(needs: AssignmentNeeds) {
     let next: Partial<Known> | undefined = known
     let soFar = carried
     let wroteHub = false
+    const strays = new Set<string>()
     for (let round = 0; round < limits.commitAttempts; round++) {
       const stored = next?.record ?? (await store.get(registrations, id))
       if (stored === undefined) return
@@ -120,7 +124,7 @@ export function createAssigner(needs: AssignmentNeeds) {
         continue
       }
       wroteHub = true
-      const result = await advance({ id, version, record, enrollment: enrollment!, service, trace }, last)
+      const result = await advance({ id, version, record, enrollment: enrollment!, service, trace, strays }, last)
       if (result === 'done') return
       if (result === 'superseded') continue
       next = { record: result.record, enrollment: enrollment! }
@@ -161,9 +165,13 @@ export function createAssigner(needs: AssignmentNeeds) {
     const current = { ...planned, trace: traced(planned.trace, [placed.step]) }
     if ('failure' in placed) return fail(current, placed.failure)
     if (plan.kind === 'move') return proceed(current, moved(record, placed.assignment, clock.now()))
-    const leftover = await cleanUp(record, placed.assignment, last)
+    const known = [...(record.leftover ?? []), ...given.strays]
+    const leftover = await cleanUp({ ...record, leftover: known }, placed.assignment, last)
     const done = assigned(record, placed.assignment, leftover, clock.now())
-    if (!(await settle({ id, version, trace: current.trace }, done)).ok) return 'superseded'
+    if (!(await settle({ id, version, trace: current.trace }, done)).ok) {
+      if (placed.step.detail?.['answer'] === 'created') given.strays.add(placed.assignment.hub)
+      return 'superseded'
+    }
     const { hub, deviceId, substatus } = placed.assignment
     const { registrationId, operationId } = record
     log.info({ registrationId, operationId, hub, deviceId, substatus }, 'device assigned')

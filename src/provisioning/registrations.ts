@@ -41,7 +41,7 @@ export interface RegistrationNeeds {
   readonly control: Pick<Control, 'provisioningServices'>
   readonly attest: Attest
   readonly attempts: Pick<Attempts, 'refused' | 'admitted'>
-  readonly worker: Pick<AssignmentWorker, 'dueAt' | 'accept' | 'isFull'>
+  readonly worker: Pick<AssignmentWorker, 'dueAt' | 'accept' | 'has' | 'isFull'>
   readonly throttle: Pick<Throttle, 'refusal'>
   readonly retryAfterSeconds: number
   readonly hubName: (hub: string) => string
@@ -168,7 +168,9 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     const [version = 0] = result.versions
     const known = { record: { id, version, value }, enrollment: document, service }
     const item = { version: result.queued[0] ?? 0, dueAt }
-    worker.accept({ id, known, trace: { operationId, ...traceOf(claim, looking) } }, item)
+    // Another node is at work on the operation before: it goes on with this one, or the item falls due.
+    if (record?.value.status !== 'assigning' || worker.has(id))
+      worker.accept({ id, known, trace: { operationId, ...traceOf(claim, looking) } }, item)
     return assigning(operationId)
   }
 
