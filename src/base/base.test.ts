@@ -11,6 +11,7 @@ import {
   twinEtag,
 } from './etags.ts'
 import { compact, Fields, parseJson } from './json.ts'
+import { limits } from './limits.ts'
 import { createLog, redactText } from './log.ts'
 import { parsePageRequest } from './pages.ts'
 import { seededRandom, systemRandom } from './random.ts'
@@ -92,6 +93,11 @@ test.each([
   ['""abc""', { kind: 'etag', etag: 'abc' }],
 ])('If-Match %s', (header, wanted) => {
   expect(parseIfMatch(header)).toEqual(wanted)
+})
+
+test('an etag of nearly nothing but quotes, as large as a body may be, is read at once', () => {
+  const quotes = '"'.repeat(limits.dpsBodyBytes)
+  expect(bareEtag(`x${quotes}y"`)).toHaveLength(limits.dpsBodyBytes + 2)
 })
 
 test('a stale etag is a 412, in every spelling of the right one it is not', () => {
