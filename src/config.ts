@@ -25,6 +25,8 @@ export interface Config {
   }
   /** Registrations that wait in one thread; above it devices are told to register later. */
   readonly assignmentBacklog: number
+  /** For the allocation policy geoLatency: linked hubs from nearest to farthest. Empty: all are alike. */
+  readonly latencyOrder: readonly string[]
   /** Calls that the service makes by itself: webhooks of custom allocation, linked hubs that are not ours. */
   readonly outbound: {
     /** Hosts that may be called, `host`, `host:port` or `*.domain`; empty: any. */
@@ -48,6 +50,7 @@ export const defaults: Config = {
   logLevel: 'info',
   registration: { assigningMs: 0, retryAfterSeconds: 3 },
   assignmentBacklog: limits.assignmentBacklog,
+  latencyOrder: [],
   outbound: { allow: [], caFile: undefined },
   seedFile: undefined,
   commitWindowMs: 5,
@@ -144,6 +147,11 @@ export const settings: readonly Setting[] = [
     apply: (c, v) => ({ ...c, assignmentBacklog: wholeNumber('assignment-backlog', v, 1, 1_000_000) }),
   },
   {
+    name: 'latency-order',
+    help: 'host names of linked hubs from nearest to farthest, for geoLatency, separated by commas (default: all alike)',
+    apply: (c, v) => ({ ...c, latencyOrder: [...c.latencyOrder, ...list(v)] }),
+  },
+  {
     name: 'outbound-allow',
     help: 'hosts that webhooks and linked hubs may be on, separated by commas: host, host:port or *.domain (default: any)',
     apply: (c, v) => ({ ...c, outbound: { ...c.outbound, allow: [...c.outbound.allow, ...list(v)] } }),
@@ -227,6 +235,9 @@ function check(config: Config, cwd: string): Config {
   for (const pattern of config.outbound.allow)
     if (!/^((\*\.)?[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/.test(pattern))
       throw new ConfigError(`outbound-allow must name hosts: host, host:port or *.domain, found "${pattern}".`)
+  for (const hub of config.latencyOrder)
+    if (!/^([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/.test(hub))
+      throw new ConfigError(`latency-order must name hubs by their host names, found "${hub}".`)
   const { caFile } = config.outbound
   return {
     ...config,

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { TestClock } from './base/clock.ts'
 import { ServiceError } from './base/errors.ts'
+import { limits } from './base/limits.ts'
 import type { HubCalls, HubDevice } from './provisioning/linked-hub.ts'
 import { remoteHub } from './remote-hub.ts'
 import { createHubClient, type HubAnswer, type HubCall } from './wire/hub-client.ts'
@@ -126,6 +127,21 @@ describe('a device that is there', () => {
   })
 })
 
+test.each([
+  ['ServerError', 503001],
+  ['ServiceUnavailable', 503001],
+  ['503001', 503001],
+  ['ThrottlingException', 429001],
+  ['ArgumentInvalid', 400004],
+  ['SomethingNew', 400004],
+])('an item that failed with %s is worth another try if a call would be', async (errorCode, code) => {
+  const { hub } = hubWith(ok({ isSuccessful: false, errors: [{ errorCode, errorStatus: 'why' }] }))
+  expect(await fault(hub.provision(device(), 'keep'))).toMatchObject({
+    code,
+    message: expect.stringContaining('why') as string,
+  })
+})
+
 test('a device that was registered without its twin goes again and is tried again', async () => {
   const warnings = [{ deviceId: 'dev 1', warningCode: 'DeviceRegisteredWithoutTwin' }]
   const { hub, names } = hubWith(ok({ isSuccessful: true, errors: [], warnings }), ok(undefined, 204))
@@ -190,4 +206,13 @@ test('each call is signed with the policy of the link', async () => {
   expect(sent[0]?.headers?.['Authorization']).toMatch(
     /^SharedAccessSignature sr=hub.example%3A8443&sig=[^&]+&se=1767226200&skn=registry$/,
   )
+})
+
+test('what a hub says of its refusal is repeated in part only: it goes into the record of the registration', async () => {
+  const endless = 'x'.repeat(1_000_000)
+  const item = ok({ isSuccessful: false, errors: [{ errorCode: endless, errorStatus: endless }] })
+  for (const answer of [item, refused(400, endless, endless)]) {
+    const { message } = await fault(hubWith(answer).hub.provision(device(), 'keep'))
+    expect(message.length).toBeLessThan(2 * limits.answerExcerpt)
+  }
 })

@@ -1,4 +1,4 @@
-import { type Code, ServiceError } from './base/errors.ts'
+import { type Code, codes, ServiceError } from './base/errors.ts'
 import { Fields, isObject, type JsonObject } from './base/json.ts'
 import { limits } from './base/limits.ts'
 import { SERVICE_MEMBERS } from './documents/twin-rules.ts'
@@ -25,15 +25,16 @@ export function remoteHub(hostName: string, client: HubClient): HubCalls {
   /** Undefined where `absent` is how the hub refused. */
   async function ask(each: HubCall, absent?: string): Promise<unknown> {
     const answer = await call(each)
-    if ((answer.status >= 200 && answer.status < 300) || isBulkResult(answer)) return answer.body
+    if (isDone(answer)) return answer.body
     if (absent !== undefined && answer.error === absent) return undefined
     throw hubFault(hostName, answer)
   }
 
   /** False: it is there already. */
   async function create(device: HubDevice): Promise<boolean> {
-    const body = await ask({ method: 'POST', path: ['devices'], body: [bulkItem(device)] })
-    const result = new Fields(body, `the answer of the linked hub ${hostName}`, 503001)
+    const answer = await call({ method: 'POST', path: ['devices'], body: [bulkItem(device)] })
+    if (!isDone(answer) && !isBulkResult(answer)) throw hubFault(hostName, answer)
+    const result = new Fields(answer.body, `the answer of the linked hub ${hostName}`, 503001)
     const [error] = result.array('errors') ?? []
     if (result.boolean('isSuccessful') === true) {
       await requireTwin(device.deviceId, result)
@@ -43,7 +44,7 @@ export function remoteHub(hostName: string, client: HubClient): HubCalls {
     const code = String(told.get('errorCode') ?? '')
     // Older hubs answer with the number.
     if (code === 'DeviceAlreadyExists' || code === '409001') return false
-    throw refusedBy(hostName, 400004, `${code} ${told.string('errorStatus') ?? ''}`)
+    throw refusedBy(hostName, itemFault(code), excerpt(`${code} ${told.string('errorStatus') ?? ''}`))
   }
 
   /** A device that lacks its twin goes again, so that the next try makes both. */
@@ -64,7 +65,7 @@ export function remoteHub(hostName: string, client: HubClient): HubCalls {
     const body = { ...found, authentication, capabilities: { iotEdge: isEdge || iotEdge } }
     const answer = await call({ method: 'PUT', path, ifMatch: `"${String(found['etag'])}"`, body })
     if (answer.status === 412 || answer.error === 'DeviceNotFound') return false
-    if (answer.status >= 200 && answer.status < 300) return true
+    if (isDone(answer)) return true
     throw hubFault(hostName, answer)
   }
 
@@ -91,6 +92,8 @@ export function remoteHub(hostName: string, client: HubClient): HubCalls {
   }
 }
 
+const isDone = ({ status }: HubAnswer): boolean => status >= 200 && status < 300
+
 /** An item of `POST /devices` (hub-service.md 2.6). */
 const bulkItem = ({ deviceId, authentication, iotEdge, status, twin }: HubDevice): JsonObject => ({
   id: deviceId,
@@ -102,7 +105,7 @@ const bulkItem = ({ deviceId, authentication, iotEdge, status, twin }: HubDevice
   properties: { desired: twin.desired, ...(twin.reported !== undefined && { reported: twin.reported }) },
 })
 
-/** A hub may answer a bulk call of which an item failed with 400, and the same body (hub-service.md 2.6). */
+/** A hub may answer a bulk call of which an item failed with 400 and the same body (hub-service.md 2.6). */
 const isBulkResult = ({ status, body }: HubAnswer): boolean =>
   status === 400 && isObject(body) && typeof body['isSuccessful'] === 'boolean'
 
@@ -135,8 +138,16 @@ function admitsSame(found: unknown, wanted: HubDevice['authentication']): boolea
   return isObject(held) && Object.entries(values).every(([name, value]) => (held[name] ?? null) === value)
 }
 
+/** What fails one item may pass as well as what fails a call: a full disk of another Muster comes so. */
+function itemFault(errorCode: string): Code {
+  const known = Object.entries(codes).find(([number, name]) => number === errorCode || name === errorCode)
+  const status = Math.floor(Number(known?.[0] ?? 0) / 1000)
+  if (status === 429) return 429001
+  return status >= 500 ? 503001 : 400004
+}
+
 function hubFault(hostName: string, { status, error, message }: HubAnswer): ServiceError {
-  const what = [String(status), error, message].filter((part) => part !== undefined && part !== '').join(' ')
+  const what = excerpt([String(status), error, message].filter((part) => part !== undefined && part !== '').join(' '))
   if (status === 429) return refusedBy(hostName, 429001, what)
   if (status >= 500) return refusedBy(hostName, 503001, what)
   if (error === 'IotHubQuotaExceeded') return refusedBy(hostName, 403002, what)
@@ -145,6 +156,9 @@ function hubFault(hostName: string, { status, error, message }: HubAnswer): Serv
   // Anything else would be answered alike the next time, a redirect too: none is followed.
   return refusedBy(hostName, 400004, what)
 }
+
+/** It stands in the record of the registration, and every poll repeats it. */
+const excerpt = (told: string): string => told.slice(0, limits.answerExcerpt)
 
 /** Codes of dps.md 1.6; 429 and 5xx are tried again. */
 const refusedBy = (hostName: string, code: Code, what: string): ServiceError =>

@@ -58,6 +58,7 @@ export function wireRooms(needs: RoomNeeds, httpsPort: () => number): Rooms {
     settings: {
       ...needs.config.registration,
       assignmentBacklog: needs.config.assignmentBacklog,
+      latencyOrder: needs.config.latencyOrder,
       hubName: (name) => dialled(needs.config, name, httpsPort()),
     },
   })

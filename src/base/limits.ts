@@ -229,8 +229,9 @@ export const limits = {
   /** Tries of one assignment when a hub does not answer, and the pause after the first; it doubles. */
   assignmentAttempts: 5,
   assignmentRetryMs: 1_000,
-  /** Another node takes an assignment over when it is this late. */
+  /** Another node takes an assignment over when nobody has kept it for so long; a node keeps its own at the most for. */
   assignmentGraceMs: 30_000,
+  assignmentKeptMs: 10 * 60 * 1000,
   /** How often a node looks for assignments that nobody finished, and how many it takes at once. */
   assignmentSweepMs: 5_000,
   assignmentSweep: 200,

@@ -2,7 +2,6 @@ import { hash } from 'node:crypto'
 import type { LinkedHubEntry, ProvisioningService } from '../control/control.ts'
 import { findByHost } from '../control/hosts.ts'
 import { type EnrollmentAllocation, type EnrollmentCommon, namedHubs } from './enrollment-document.ts'
-import { sameId } from './ids.ts'
 import type { Failure } from './registration-record.ts'
 
 /** A hub by its host name, or why there is none; or that a webhook has to choose among these. */
@@ -79,8 +78,8 @@ function noHub(service: ProvisioningService, enrollment: EnrollmentCommon): Fail
 /** Those that the order names first; where it names none of them, all are alike. */
 function nearest(candidates: readonly LinkedHubEntry[], latencyOrder: readonly string[]): readonly LinkedHubEntry[] {
   for (const host of latencyOrder) {
-    const found = candidates.filter((hub) => sameId(hub.hostName, host))
-    if (found.length > 0) return found
+    const found = findByHost(candidates, (hub) => [hub.hostName], host)
+    if (found !== undefined) return [found]
   }
   return candidates
 }

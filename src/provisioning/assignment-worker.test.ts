@@ -4,6 +4,7 @@ import { temporaryStore } from '../../tests/support/store.ts'
 import { TestClock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
 import { silentLog } from '../base/log.ts'
+import type { CommitResult } from '../store/store.ts'
 import type { Job } from './assignment.ts'
 import { createAssignmentWorker } from './assignment-worker.ts'
 import { assignments, provisioningSchema } from './schema.ts'
@@ -25,6 +26,8 @@ async function worker(assigningMs = 0) {
   const needs = { store, clock, log: silentLog, assign, assigningMs, backlog: limits.assignmentBacklog }
   return { store, clock, calls, made: createAssignmentWorker(needs), needs }
 }
+
+type Committed = Extract<CommitResult, { ok: true }>
 
 const enqueue = (at: number, id: string) => ({ enqueue: [{ queue: assignments, id, dueAt: at, value: {} }] })
 
@@ -169,6 +172,51 @@ test('of two nodes one takes an item over', async () => {
   expect(new Set(calls.map(({ job }) => job.id)).size).toBe(300)
   expect(calls).toHaveLength(300)
   await Promise.all([made.stop(), other.stop()])
+})
+
+test('what a living node is busy with is nobody else’s, and what it never ends is in the end', async () => {
+  const { made, store, clock, calls, needs } = await worker()
+  const other = createAssignmentWorker(needs)
+  made.start(clock.now())
+  other.start(clock.now())
+  await settled()
+  const dueAt = made.dueAt(clock.now())
+  const { queued } = (await store.commit(enqueue(dueAt, 's/slow'))) as Committed
+  made.accept({ id: 's/slow' }, { version: queued[0]!, dueAt })
+  const pass = async (ms: number) => {
+    for (let passed = 0; passed < ms; passed += limits.assignmentSweepMs) {
+      clock.advance(limits.assignmentSweepMs)
+      await settled()
+    }
+  }
+  await pass(limits.assignmentKeptMs)
+  expect(calls).toHaveLength(1)
+  await pass(2 * limits.assignmentGraceMs)
+  expect(calls).toHaveLength(2)
+  for (const { end } of calls) end()
+  await Promise.all([made.stop(), other.stop()])
+})
+
+test('an item that was deleted is not made again; one of a newer operation is kept as well', async () => {
+  const { made, store, clock, calls } = await worker()
+  made.start(clock.now())
+  await settled()
+  const dueAt = made.dueAt(clock.now())
+  for (const id of ['s/ended', 's/newer']) {
+    const { queued } = (await store.commit(enqueue(dueAt, id))) as Committed
+    made.accept({ id }, { version: queued[0]!, dueAt })
+  }
+  await store.commit({ delete: [{ in: assignments, id: 's/ended' }] })
+  await store.commit(enqueue(dueAt + 1, 's/newer'))
+  for (let passed = 0; passed < limits.assignmentGraceMs; passed += limits.assignmentSweepMs) {
+    clock.advance(limits.assignmentSweepMs)
+    await settled()
+  }
+  const items = await store.due(assignments, Number.MAX_SAFE_INTEGER, 10)
+  expect(items.map(({ id }) => id)).toEqual(['s/newer'])
+  expect(items[0]!.dueAt).toBeGreaterThan(dueAt + 1)
+  for (const { end } of calls) end()
+  await made.stop()
 })
 
 test('a node that begins together with another one leaves it what that one took over or opened since', async () => {

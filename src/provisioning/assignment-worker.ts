@@ -21,10 +21,13 @@ export interface WorkerNeeds {
 export interface AssignmentWorker {
   /** When the work item of a registration that is opened now falls due for any node: this one works at once. */
   dueAt(now: number): number
-  /** Takes a job whose work item is durable. One that the node has already replaces what that one knows. */
-  accept(job: Job): void
-  /** A device asks for what was opened then and is still assigning: late ones are worked on here, too. */
-  remind(id: string, openedAt: number): void
+  /**
+   * Takes a job whose work item is durable. One that the node has already replaces what that one knows.
+   * @param item as it was written: while the job takes its time, the node keeps it from falling due for others
+   */
+  accept(job: Job, item?: WorkItem): void
+  /** Whether this node is at work on it, or is about to be. */
+  has(id: string): boolean
   /** Whether no more registrations should be opened on this node for now. */
   isFull(): boolean
   /** Registrations that this node is busy with. */
@@ -38,9 +41,20 @@ export interface AssignmentWorker {
   stop(): Promise<void>
 }
 
+/** Where the work item of a registration stands in the store. */
+export interface WorkItem {
+  readonly version: number
+  /** When any node may take it over. */
+  readonly dueAt: number
+}
+
 /** A registration that this node is busy with. */
 interface Entry {
   job: Job
+  /** As this node wrote it last; absent when it is not ours any more. */
+  item?: WorkItem | undefined
+  /** How long it is kept from falling due: one that never ends is somebody else's in the end. */
+  keptUntil: number
   state: 'delayed' | 'queued' | 'running'
   timer?: Timer
   /** Tries that ended in a fault. */
@@ -64,15 +78,17 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
   let sweeping: Timer | undefined
   let firstSweep: Promise<void> | undefined
 
-  function accept(job: Job, delayMs = assigningMs): void {
+  function accept(job: Job, item: WorkItem | undefined, delayMs = assigningMs): void {
     if (stopped) return
     const entry = entries.get(job.id)
+    const keptUntil = clock.now() + assigningMs + limits.assignmentKeptMs
+    if (entry !== undefined) Object.assign(entry, { item, keptUntil })
     if (entry?.state === 'running') {
       entry.next = job
       return
     }
     entry?.timer?.cancel()
-    const fresh: Entry = entry ?? { job, state: 'delayed', faults: 0 }
+    const fresh: Entry = entry ?? { job, item, keptUntil, state: 'delayed', faults: 0 }
     fresh.job = job
     fresh.faults = 0
     entries.set(job.id, fresh)
@@ -124,7 +140,7 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
     if (next !== undefined) {
       delete entry.next
       entries.delete(job.id)
-      accept(next)
+      accept(next, entry.item)
     } else if (retryMs !== undefined && !stopped) {
       // What it knew may be out of date by then.
       entry.job = withoutKnown(job)
@@ -162,12 +178,40 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
   async function takeOver({ id, version, dueAt }: DueItem<Record<string, never>>, horizon: number): Promise<boolean> {
     const now = clock.now()
     const later = Math.max(now + limits.assignmentGraceMs, horizon + 1)
-    const { ok } = await store.commit({
+    const result = await moved(id, version, later)
+    if (result.ok)
+      accept({ id }, { version: result.queued[0] ?? 0, dueAt: later }, dueAt - limits.assignmentGraceMs - now)
+    return result.ok
+  }
+
+  const moved = (id: string, version: number, dueAt: number) =>
+    store.commit({
       expect: [{ in: assignments, id, version }],
-      enqueue: [{ queue: assignments, id, dueAt: later, value: {} }],
+      enqueue: [{ queue: assignments, id, dueAt, value: {} }],
     })
-    if (ok) accept({ id }, dueAt - limits.assignmentGraceMs - now)
-    return ok
+
+  /**
+   * A node that lives keeps what it is busy with, however long a hub or webhook takes: two at work on one move could
+   * each write what the other one does not expect.
+   */
+  async function keep(): Promise<void> {
+    const now = clock.now()
+    await Promise.all(
+      [...entries.values()].map(async (entry) => {
+        const { item, job, keptUntil } = entry
+        if (item === undefined || now >= keptUntil || item.dueAt > now + limits.assignmentGraceMs / 2) return
+        const dueAt = now + limits.assignmentGraceMs
+        const result = await moved(job.id, item.version, dueAt)
+        if (entry.item !== item) return
+        if (result.ok) {
+          entry.item = { version: result.queued[0] ?? 0, dueAt }
+          return
+        }
+        // A newer operation that another node opened, and this run goes on with; none: it has ended.
+        const version = result.conflicts[0]?.version ?? 0
+        entry.item = version === 0 ? undefined : { version, dueAt: now }
+      }),
+    )
   }
 
   const isFull = (): boolean => entries.size >= backlog
@@ -179,17 +223,15 @@ export function createAssignmentWorker(needs: WorkerNeeds): AssignmentWorker {
 
   return {
     dueAt,
-    accept: (job) => accept(job),
-    remind(id, openedAt) {
-      const isLate = clock.now() >= openedAt + assigningMs + limits.assignmentSweepMs
-      if (isLate && !entries.has(id)) accept({ id }, 0)
-    },
+    accept: (job, item) => accept(job, item),
+    has: (id) => entries.has(id),
     isFull,
     waiting: () => entries.size,
     start(since) {
       // All that is older is taken, due or not: what was being worked on before the crash falls due later.
       firstSweep = sweep(dueAt(since)).catch(swept)
-      sweeping = every(clock, limits.assignmentSweepMs, () => sweep(clock.now()), swept)
+      const look = () => keep().then(() => sweep(clock.now()))
+      sweeping = every(clock, limits.assignmentSweepMs, look, swept)
     },
     async stop() {
       stopped = true

@@ -67,7 +67,11 @@ interface Current {
   readonly enrollment: Enrollment
   readonly service: ProvisioningService | undefined
   readonly trace: OperationTrace
+  /** Hubs in which this run made the device for an operation that was replaced meanwhile. */
+  readonly strays: Set<string>
 }
+
+type Placed = ({ readonly assignment: Assignment } | { readonly failure: Failure }) & { readonly step: Step }
 
 type Ending = Pick<Current, 'id' | 'version' | 'trace'>
 
@@ -84,6 +88,7 @@ interface OnTheWay {
  *
  * A run that lost the race against a newer operation of the same device may have written older credentials to the hub
  * after the newer one; it therefore looks again and applies what is recorded now, until it ends with nothing changed.
+ * Whoever opened that one on another node leaves it to this run, and what this run made elsewhere goes again.
  *
  * A webhook's decision is committed before anything is done with it, so a hub that does not answer makes no second
  * call; only a crash between the webhook's answer and that commit repeats the call.
@@ -103,6 +108,7 @@ export function createAssigner(needs: AssignmentNeeds) {
     let next: Partial<Known> | undefined = known
     let soFar = carried
     let wroteHub = false
+    const strays = new Set<string>()
     for (let round = 0; round < limits.commitAttempts; round++) {
       const stored = next?.record ?? (await store.get(registrations, id))
       if (stored === undefined) return
@@ -118,7 +124,7 @@ export function createAssigner(needs: AssignmentNeeds) {
         continue
       }
       wroteHub = true
-      const result = await advance({ id, version, record, enrollment: enrollment!, service, trace }, last)
+      const result = await advance({ id, version, record, enrollment: enrollment!, service, trace, strays }, last)
       if (result === 'done') return
       if (result === 'superseded') continue
       next = { record: result.record, enrollment: enrollment! }
@@ -147,20 +153,25 @@ export function createAssigner(needs: AssignmentNeeds) {
 
   /** One step: a decision is made, a move arrives, and the next round goes on; everything else settles now. */
   async function advance(given: Current, last: boolean): Promise<'done' | 'superseded' | OnTheWay> {
-    const { id, version, record, enrollment } = given
+    const { id, version, record } = given
     const plan = await withoutMovingHome(planFor(given), record)
     if (plan.kind === 'move' && !isLeftIn(record, plan.assignment.hub))
       return proceed(given, departing(record, plan.assignment.hub, clock.now()))
     const planned = { ...given, trace: traced(given.trace, planSteps(given, plan)) }
     if (plan.kind === 'failed') return fail(planned, plan.failure)
     if (plan.kind === 'ask') return decide(planned, plan.hubs)
-    const placed = await place(record, enrollment, plan, last)
+    const placed = await place(given, plan, last)
+    if (placed === 'superseded') return placed
     const current = { ...planned, trace: traced(planned.trace, [placed.step]) }
     if ('failure' in placed) return fail(current, placed.failure)
     if (plan.kind === 'move') return proceed(current, moved(record, placed.assignment, clock.now()))
-    const leftover = await cleanUp(record, placed.assignment, last)
+    const known = [...(record.leftover ?? []), ...given.strays]
+    const leftover = await cleanUp({ ...record, leftover: known }, placed.assignment, last)
     const done = assigned(record, placed.assignment, leftover, clock.now())
-    if (!(await settle({ id, version, trace: current.trace }, done)).ok) return 'superseded'
+    if (!(await settle({ id, version, trace: current.trace }, done)).ok) {
+      if (placed.step.detail?.['answer'] === 'created') given.strays.add(placed.assignment.hub)
+      return 'superseded'
+    }
     const { hub, deviceId, substatus } = placed.assignment
     const { registrationId, operationId } = record
     log.info({ registrationId, operationId, hub, deviceId, substatus }, 'device assigned')
@@ -215,13 +226,15 @@ export function createAssigner(needs: AssignmentNeeds) {
     return (await settle({ id, version, trace }, failed(record, failure, clock.now()))).ok ? 'done' : 'superseded'
   }
 
-  /** Makes the device where the plan says, or tells what makes the registration fail for good. */
+  /**
+   * Makes the device where the plan says, or tells what makes the registration fail for good. A move that another node
+   * brought to its end meanwhile is superseded: what the old hub said last may be that the device is gone from there.
+   */
   async function place(
-    record: Assigning,
-    enrollment: Enrollment,
+    { id, version, record, enrollment }: Pick<Current, 'id' | 'version' | 'record' | 'enrollment'>,
     plan: Extract<Plan, { assignment: Assignment }>,
     last: boolean,
-  ): Promise<({ readonly assignment: Assignment } | { readonly failure: Failure }) & { readonly step: Step }> {
+  ): Promise<Placed | 'superseded'> {
     const { assignment } = plan
     const { hub, deviceId } = assignment
     const { idScope, credential, decision } = record
@@ -234,6 +247,7 @@ export function createAssigner(needs: AssignmentNeeds) {
         own = await belongings(plan.from, idScope)
         asked = hub
       }
+      if (plan.kind === 'move' && (await store.get(registrations, id))?.version !== version) return 'superseded'
       const twin = initialTwin === undefined ? enrollment : { ...enrollment, initialTwin }
       const device = hubDevice(assignment.deviceId, credential, twin, own)
       if (device === undefined)
@@ -323,7 +337,7 @@ export function createAssigner(needs: AssignmentNeeds) {
     if (value.status !== 'assigned' || enrollment === undefined) return
     const { payload: _, ...rest } = value
     const assigning: Assigning = { ...rest, status: 'assigning' }
-    await place(assigning, enrollment, { kind: 'settle', assignment: value.assignment }, last)
+    await place({ id, version, record: assigning, enrollment }, { kind: 'settle', assignment: value.assignment }, last)
     const now = await store.get(registrations, id)
     if (now !== undefined && now.version !== version && now.value.status === 'assigned') await refresh(now, last)
   }

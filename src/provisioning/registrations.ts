@@ -41,7 +41,7 @@ export interface RegistrationNeeds {
   readonly control: Pick<Control, 'provisioningServices'>
   readonly attest: Attest
   readonly attempts: Pick<Attempts, 'refused' | 'admitted'>
-  readonly worker: Pick<AssignmentWorker, 'dueAt' | 'accept' | 'remind' | 'isFull'>
+  readonly worker: Pick<AssignmentWorker, 'dueAt' | 'accept' | 'has' | 'isFull'>
   readonly throttle: Pick<Throttle, 'refusal'>
   readonly retryAfterSeconds: number
   readonly hubName: (hub: string) => string
@@ -115,10 +115,7 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
       requireOneAttestation(claim, admission, body)
       const requestPayload = payloadFor(admission, body)
       const running = runningOperation(found, admission, body, requestPayload)
-      if (running !== undefined) {
-        worker.remind(found.id, running.openedAt)
-        return assigning(running.operationId)
-      }
+      if (running !== undefined) return assigning(running.operationId)
       // Only what is not admitted yet waits outside: who was can always ask how it stands. That a stranger is refused
       // as always costs little beside the handshake that a proven device need not repeat (`Throttled`).
       if (worker.isFull()) throw throttle.refusal()
@@ -157,10 +154,11 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     // A record that is part of an enrollment must not outlive it.
     if (enrollment !== undefined) expect.push({ in: enrollments, id, version: enrollment.version })
     if (record === undefined) expect.push(service.presence)
+    const dueAt = worker.dueAt(now)
     const result = await store.commit({
       expect,
       put: [{ collection: registrations, id, value }],
-      enqueue: [{ queue: assignments, id, dueAt: worker.dueAt(now), value: {} }],
+      enqueue: [{ queue: assignments, id, dueAt, value: {} }],
     })
     if (!result.ok) {
       requirePresence(service, result.conflicts)
@@ -169,7 +167,10 @@ export function createDeviceRegistrations(needs: RegistrationNeeds): DeviceRegis
     attempts.admitted(claim, { id, operationId })
     const [version = 0] = result.versions
     const known = { record: { id, version, value }, enrollment: document, service }
-    worker.accept({ id, known, trace: { operationId, ...traceOf(claim, looking) } })
+    const item = { version: result.queued[0] ?? 0, dueAt }
+    // Another node is at work on the operation before: it goes on with this one, or the item falls due.
+    if (record?.value.status !== 'assigning' || worker.has(id))
+      worker.accept({ id, known, trace: { operationId, ...traceOf(claim, looking) } }, item)
     return assigning(operationId)
   }
 

@@ -199,11 +199,15 @@ test('a device that asks again while its interrupted move waits keeps its data a
   await room.provisioning.registrations.register(claim, {}, API)
   await until(() => b.devices.has('dev') && !a.devices.has('dev'))
   await settled()
-  // The same operation, which this node takes up because it is late.
-  room.clock.advance(limits.assignmentSweepMs)
-  const second = await registered(room.again(), keyClaim(room, 'dev', OTHER))
+  // The same operation, which this node takes up at its start.
+  const next = room.again()
+  const again = keyClaim(room, 'dev', OTHER)
+  const { operationId } = await next.registrations.register(again, {}, API)
+  next.registrations.start()
+  const second = await ended(next, again, operationId)
   expect(second.registrationState).toMatchObject({ assignedHub: HUB_B, substatus: 'deviceDataMigrated' })
   expect(b.devices.get('dev')!.data).toEqual(own)
+  await next.registrations.stop()
 })
 
 test('an old hub that cannot delete the device does not hold it up; the next registration tries again', async () => {
@@ -245,4 +249,52 @@ test('there and back again: the data travels both ways', async () => {
   })
   expect(a.devices.get('dev')!.data).toEqual(own)
   expect(b.devices.has('dev')).toBe(false)
+})
+
+test('a node that takes a move over, and is late, does not replace the data that arrived', async () => {
+  const { room, claim, a, b } = await movable({})
+  const [inB, inA] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  b.gate = inB.promise
+  const { operationId } = await room.provisioning.registrations.register(claim, {}, API)
+  await until(() => a.calls.includes('read dev'))
+  // The second node has looked at the record, and hears from the old hub only after the first one has ended.
+  a.gate = inA.promise
+  const asked = Promise.withResolvers<void>()
+  const read = a.read.bind(a)
+  a.read = (deviceId) => {
+    asked.resolve()
+    return read(deviceId)
+  }
+  a.remove = async (deviceId) => {
+    a.devices.delete(deviceId)
+  }
+  const second = room.again()
+  second.registrations.start()
+  await asked.promise
+  inB.resolve()
+  const status = await ended(room.provisioning, claim, operationId)
+  expect(status.registrationState).toMatchObject({ assignedHub: HUB_B, substatus: 'deviceDataMigrated' })
+  inA.resolve()
+  await second.registrations.stop()
+  expect(b.devices.get('dev')!.data).toEqual(own)
+})
+
+test('a hub that lets a move wait for minutes: the node at work keeps it, and no other begins it again', async () => {
+  const { room, claim, a, b } = await movable({})
+  const other = room.again()
+  for (const { registrations } of [room.provisioning, other]) registrations.start()
+  const inB = Promise.withResolvers<void>()
+  b.gate = inB.promise
+  const { operationId } = await room.provisioning.registrations.register(claim, {}, API)
+  for (let passed = 0; passed < 4 * limits.assignmentGraceMs; passed += limits.assignmentSweepMs) {
+    await settled()
+    expect((await other.registrations.register(claim, {}, API)).operationId).toBe(operationId)
+    room.clock.advance(limits.assignmentSweepMs)
+  }
+  inB.resolve()
+  const status = await ended(other, claim, operationId)
+  expect(status.registrationState).toMatchObject({ assignedHub: HUB_B, substatus: 'deviceDataMigrated' })
+  expect(a.calls.filter((call) => call === 'read dev')).toHaveLength(1)
+  expect(b.devices.get('dev')!.data).toEqual(own)
+  await Promise.all([other, room.provisioning].map(({ registrations }) => registrations.stop()))
 })

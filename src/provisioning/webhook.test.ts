@@ -158,6 +158,28 @@ test('another payload is another operation', async () => {
   expect(room.webhook.asked.at(-1)?.body['deviceRuntimeContext']).toMatchObject({ payload: { a: 2 } })
 })
 
+test('another operation on another node: whoever is at work goes on with it, and leaves nothing behind', async () => {
+  const room = await roomWith()
+  const [a, b] = [room.hubs.get(HUB_A)!, room.hubs.get(HUB_B)!]
+  const nodes = [room.provisioning, room.again()] as const
+  for (const { registrations } of nodes) registrations.start()
+  const inA = Promise.withResolvers<void>()
+  a.gate = inA.promise
+  room.webhook.answers = [{ iotHubHostName: HUB_A }, { iotHubHostName: HUB_B }]
+  const claim = keyClaim(room, 'dev', KEY)
+  await nodes[0].registrations.register(claim, { payload: 1 }, API)
+  await until(() => room.webhook.asked.length === 1)
+  await settled()
+  const { operationId } = await nodes[1].registrations.register(claim, { payload: 2 }, API)
+  await settled()
+  expect(room.webhook.asked).toHaveLength(1)
+  inA.resolve()
+  expect((await ended(nodes[1], claim, operationId)).registrationState).toMatchObject({ assignedHub: HUB_B })
+  expect(room.webhook.asked[1]?.body['deviceRuntimeContext']).toMatchObject({ payload: 2 })
+  expect([a.devices.has('dev'), b.devices.has('dev')]).toEqual([false, true])
+  for (const { registrations } of nodes) await registrations.stop()
+})
+
 test('a payload that nests too deep is refused before anything is stored', async () => {
   const room = await roomWith()
   let payload: unknown = 1

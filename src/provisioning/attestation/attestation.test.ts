@@ -1,8 +1,18 @@
 import { expect, test } from 'vitest'
-import { caller, certificateClaim, create, keyClaim, provisioningRoom } from '../../../tests/support/provisioning.ts'
+import {
+  caller,
+  certificateClaim,
+  create,
+  keyClaim,
+  provisioningRoom,
+  registered,
+} from '../../../tests/support/provisioning.ts'
 import { derivedKey } from '../../../tests/support/tokens.ts'
+import { limits } from '../../base/limits.ts'
 import { seededRandom } from '../../base/random.ts'
 import { createAuthority, issueDeviceCertificate } from '../../crypto/issuing.ts'
+import { storeId } from '../ids.ts'
+import { enrollmentGroups } from '../schema.ts'
 import { createTpmChallenges } from '../tpm-challenge.ts'
 import { createAttestation } from './attestation.ts'
 import type { Verdict } from './verdict.ts'
@@ -62,4 +72,30 @@ test('what was looked at, in order', async () => {
   ])
   const none = { idScope: service.idScope, registrationId: 'dev', kind: 'none' } as const
   expect(reasons(await attest(service, none, unknown))).toEqual(['no-individual-enrollment', 'no-credential'])
+})
+
+test('every group is asked, however large their documents are together', async () => {
+  const room = await provisioningRoom()
+  const { service, provisioning, store } = room
+  const symmetricKey = { primaryKey: KEY, secondaryKey: KEY }
+  const last = { enrollmentGroupId: 'z', attestation: { type: 'symmetricKey', symmetricKey } }
+  await provisioning.enrollmentGroups.put(caller, service, 'z', last, create)
+  const { value } = (await store.get(enrollmentGroups, storeId(service.idScope, 'z')))!
+  const other = Buffer.alloc(64, 1).toString('base64')
+  const attestation = { type: 'symmetricKey', symmetricKey: { primaryKey: other, secondaryKey: other } } as const
+  const tags = { filler: 'x'.repeat(limits.storeValueBytes / 2) }
+  for (let at = 0; at <= (2 * limits.storePageBytes) / limits.storeValueBytes; at++) {
+    const large = {
+      ...value,
+      enrollmentGroupId: `g${at}`,
+      attestation,
+      initialTwin: { tags, properties: { desired: {} } },
+    }
+    await store.commit({
+      put: [{ collection: enrollmentGroups, id: storeId(service.idScope, `g${at}`), value: large }],
+    })
+  }
+  expect(await registered(provisioning, keyClaim(room, 'dev', derivedKey(KEY, 'dev')))).toMatchObject({
+    status: 'assigned',
+  })
 })

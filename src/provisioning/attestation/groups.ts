@@ -57,10 +57,9 @@ export function createGroups({ store, control }: GroupsNeeds) {
     const known = documents.get(scope)
     if (known?.version === version) return known
     // Read after the epoch: what is kept under it may be newer than it says, never older.
-    const { items } = await store.scan(enrollmentGroups, { prefix: prefixOf(idScope), limit: limits.enrollmentGroups })
-    const oldestFirst = items
-      .map(({ value }) => value)
-      .sort((a, b) => Date.parse(a.createdDateTimeUtc) - Date.parse(b.createdDateTimeUtc))
+    const oldestFirst = (await allGroups(store, idScope)).sort(
+      (a, b) => Date.parse(a.createdDateTimeUtc) - Date.parse(b.createdDateTimeUtc),
+    )
     const found = { version, oldestFirst }
     documents.set(scope, found)
     return found
@@ -90,6 +89,19 @@ export function createGroups({ store, control }: GroupsNeeds) {
       return found
     },
   }
+}
+
+/** A page ends early where documents are large. */
+async function allGroups(store: Store, idScope: string): Promise<EnrollmentGroup[]> {
+  const found: EnrollmentGroup[] = []
+  let after: string | undefined
+  do {
+    const scan = { prefix: prefixOf(idScope), limit: limits.enrollmentGroups, after }
+    const { items, next } = await store.scan(enrollmentGroups, scan)
+    found.push(...items.map(({ value }) => value))
+    after = next
+  } while (after !== undefined)
+  return found
 }
 
 function keyGroup(document: EnrollmentGroup): SymmetricKeyGroup[] {

@@ -293,6 +293,15 @@ describe('enrollment groups', () => {
     expect(await register(room, present(room, await device('dev', below), below, bounded))).toMatchObject(INVALID)
   })
 
+  test('letters that only look like ours in lower case are other letters', async () => {
+    const room = await provisioningRoom()
+    await verify(room, 'root', root)
+    await group(room, 'group', byReference('root'))
+    // The Kelvin sign, whose lower case is an ASCII k.
+    const { certificate } = await device('dev-\u212a', root)
+    expect(await register(room, certificateClaim(room, 'dev-k', certificate))).toMatchObject(INVALID)
+  })
+
   test('an expired leaf or intermediate, with five minutes of tolerance', async () => {
     const room = await provisioningRoom()
     await verify(room, 'root', root)
