@@ -10,6 +10,7 @@ import {
   renameSync,
   writeSync,
 } from 'node:fs'
+import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Clock } from './base/clock.ts'
@@ -250,8 +251,8 @@ const serverFiles = (at: (name: string) => string, kind: 'ec' | 'rsa'): ServerFi
 function stillGood(files: ServerFiles, names: readonly string[], now: number): boolean {
   if (!existsSync(files.cert) || !existsSync(files.key)) return false
   const certificate = new X509Certificate(readPem(files.cert))
-  return (
-    Date.parse(certificate.validTo) - now > RENEW_BEFORE_MS &&
-    names.every((name) => certificate.checkHost(name) !== undefined || certificate.checkIP(name) !== undefined)
-  )
+  // Each throws for what is of the other kind.
+  const isFor = (name: string): boolean =>
+    (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined
+  return Date.parse(certificate.validTo) - now > RENEW_BEFORE_MS && names.every(isFor)
 }

@@ -15,6 +15,7 @@ import type { ThreadData, ThreadOrder, ThreadReport } from './node-worker.ts'
 import { prepareSeeded, readConfiguredSeed } from './seeding.ts'
 import { type SqliteWriterThread, startSqliteWriter } from './store/sqlite.ts'
 import { connectStores, schema, telemetrySchema } from './stores.ts'
+import { requireFreePorts } from './wire/listener.ts'
 
 export interface Supervised {
   readonly addresses: Addresses
@@ -50,6 +51,7 @@ export async function supervise(config: Config, log: Log): Promise<Supervised> {
     const seed = await readConfiguredSeed(config)
     const folder = await openDataFolder(config, world.clock, world.random, seed)
     closers.push(() => folder.close())
+    await requireFreePorts(config.address, [config.ports.https, config.ports.mqtts])
     const [documents, telemetry] = await Promise.all([
       startSqliteWriter({ file: folder.documentsFile, schema, windowMs: config.commitWindowMs }),
       startSqliteWriter({ file: folder.telemetryFile, schema: telemetrySchema, windowMs: config.commitWindowMs }),

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { X509Certificate } from 'node:crypto'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -132,6 +133,27 @@ test('an address that is not ours is named with what to do, and the process ends
   expect(second.status).toBe(1)
 })
 
+const second = (...flags: string[]) =>
+  spawnSync(process.execPath, [join(import.meta.dirname, '..', 'bin', 'muster.js'), 'up', ...flags], {
+    encoding: 'utf8',
+    timeout: 20_000,
+  })
+
+test('a port that another muster listens on is not shared with it', () => {
+  const port = String(muster.ready.ports.https)
+  const { status, stderr } = second('--data', join(folder, 'same-port'), '--https-port', port, '--mqtts-port', '0')
+  expect(stderr).toContain(`127.0.0.1 port ${port} is in use by another program`)
+  expect(status).toBe(1)
+})
+
+test('a ready file that cannot be written is told, and the process ends', () => {
+  const file = join(data, 'ca.pem', 'ready.json')
+  const ports = ['--https-port', '0', '--mqtts-port', '0']
+  const { status, stderr } = second('--data', join(folder, 'unready'), ...ports, '--ready-file', file)
+  expect(stderr).toContain(`Expected to write the ready file ${file}, found `)
+  expect(status).toBe(1)
+})
+
 test('it stops when it is told to, and keeps its identity and its devices over a restart with other ports', async () => {
   const { idScope, dps } = muster.ready
   const device = await deviceApi({ addresses: muster.ready, ca: muster.ca }).enrolled('stays')
@@ -151,3 +173,11 @@ test('it stops when it is told to, and keeps its identity and its devices over a
   expect((await restOf(running, connectionString)('GET', '/devices/stays?api-version=2021-04-12')).status).toBe(200)
   expect(await muster.stop()).toBe(0)
 }, 60_000)
+
+test('a start with another host name makes its certificates again', async () => {
+  muster = await startProcess(data, ['--host', 'muster.example.lan', '::1'])
+  expect(muster.ready.dps.hostName).toBe(`muster.example.lan:${muster.ready.ports.https}`)
+  const { subjectAltName } = new X509Certificate(readFileSync(join(data, 'server-ec.pem')))
+  expect(subjectAltName).toContain('DNS:muster.example.lan')
+  expect(await muster.stop()).toBe(0)
+}, 40_000)

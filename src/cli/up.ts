@@ -4,7 +4,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { createLog } from '../base/log.ts'
 import { ConfigError, loadConfig, settings, type Values } from '../config.ts'
-import { CommandError, type Environment, exitCodes, usage } from './environment.ts'
+import { CommandError, type Environment, exitCodes, refused, usage } from './environment.ts'
 
 /** `muster up`: starts the services and stays until it is told to stop. */
 export function upCommand(program: Command, environment: Environment): void {
@@ -42,13 +42,23 @@ async function up(flags: Record<string, string | string[] | undefined>, environm
   // Before anybody is told that it runs: whoever reads the ready file may stop it at once.
   const stopped = stopSignal()
   const ready = readyFileOf(service.addresses, service.folder)
-  const file = flags['readyFile'] === undefined ? undefined : absolute(String(flags['readyFile']))
   // The data folder's own copy is what other commands look for by themselves.
-  writeReadyFile(join(config.dataFolder, 'ready.json'), ready)
-  if (file !== undefined) {
-    mkdirSync(dirname(file), { recursive: true })
-    writeReadyFile(file, ready)
-  }
+  const files = [
+    join(config.dataFolder, 'ready.json'),
+    ...(flags['readyFile'] === undefined ? [] : [flags['readyFile']]),
+  ]
+  for (const file of files.flat().map(absolute))
+    try {
+      mkdirSync(dirname(file), { recursive: true })
+      writeReadyFile(file, ready)
+    } catch (cause) {
+      // Nobody would ever be told that it runs.
+      await service.stop()
+      throw refused(
+        `Expected to write the ready file ${file}, found ${(cause as Error).message}. Muster has stopped.`,
+        cause,
+      )
+    }
   environment.stdout.write(greeting(ready, config.dataFolder, config.hostNames))
   const ended = await Promise.race([stopped, service.failed])
   if (ended instanceof Error) throw new CommandError(exitCodes.refused, `The store failed: ${ended.message}`)
