@@ -229,12 +229,15 @@ async function privateCertificates(
   return { ec: read('ec'), rsa: read('rsa') }
 }
 
+/** Names that further hubs and services get when they are made (control/control.ts). */
+const LATER = ['*.hub.localhost', '*.dps.localhost']
+
 /** What the server certificates are for: also the hubs that a seed gives names of their own. */
 function namesOf(config: Config, seed: Seed | undefined): string[] {
   const ofHubs = seed?.hubs.flatMap(({ document }) => new Fields(document, 'hub').strings('hostNames') ?? []) ?? []
   // Stored with brackets where they are IPv6 addresses (control/hosts.ts).
   const bare = ofHubs.map((name) => withoutPort(name).replace(/^\[|\]$/g, ''))
-  const names = [...config.hostNames, config.address, 'localhost', '127.0.0.1', ...bare]
+  const names = [...config.hostNames, config.address, 'localhost', '127.0.0.1', ...LATER, ...bare]
   return [...new Set(names)].filter((name) => name !== '0.0.0.0')
 }
 
@@ -253,6 +256,6 @@ function stillGood(files: ServerFiles, names: readonly string[], now: number): b
   const certificate = new X509Certificate(readPem(files.cert))
   // Each throws for what is of the other kind.
   const isFor = (name: string): boolean =>
-    (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined
+    (isIP(name) === 0 ? certificate.checkHost(name.replace('*', 'any')) : certificate.checkIP(name)) !== undefined
   return Date.parse(certificate.validTo) - now > RENEW_BEFORE_MS && names.every(isFor)
 }
