@@ -140,7 +140,25 @@ test('a hub and a service that are made later are reached under their names', as
   expect(await run('hub', 'device-identity', 'show', '-n', 'later', '-d', 'd')).toMatchObject({ code: 3 })
   expect(await run('dps', 'create', '-n', 'later', '-o', 'none')).toEqual({ code: 0, out: '', err: '' })
   expect(await run('dps', 'enrollment', 'list', '-n', 'later')).toEqual({ code: 0, out: '[]\n', err: '' })
+  const unnamed = await run('hub', 'device-identity', 'create', '-d', 'whose')
+  expect([unnamed.code, unnamed.err]).toEqual([2, expect.stringContaining('more than one or none: later, muster-hub')])
+  // A policy that can do everything is looked for, wherever it stands.
+  const rights = ['RegistryRead', 'RegistryWrite', 'ServiceConnect']
+  const policy = (verb: string, ...words: string[]) =>
+    run('hub', 'policy', verb, '--hub-name', 'later', '--show-keys', '-o', 'none', '-n', ...words)
+  expect((await policy('create', 'late', '--permissions', ...rights)).code).toBe(0)
+  expect((await policy('delete', 'iothubowner')).code).toBe(0)
+  expect(await run('hub', 'device-identity', 'show', '-n', 'later', '-d', 'd')).toMatchObject({ code: 3 })
   for (const kind of ['hub', 'dps']) expect(await run(kind, 'delete', '-n', 'later')).toMatchObject({ code: 0 })
+})
+
+test('commands know the keys as they are now, not as they were at the start', async () => {
+  const run = (...words: string[]) => runCommand(words, { readyFile: join(folder, 'ready.json') })
+  for (let times = 0; times < 2; times++) {
+    const words = ['--pn', 'provisioningserviceowner', '--rk', 'swap', '--show-keys', '-o', 'none']
+    expect(await run('dps', 'policy', 'renew-key', ...words)).toEqual({ code: 0, out: '', err: '' })
+    expect(await run('dps', 'enrollment', 'show', '--eid', 'nobody')).toMatchObject({ code: 3 })
+  }
 })
 
 const second = (...flags: string[]) =>
