@@ -1,5 +1,6 @@
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -9,14 +10,14 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { muster as runCommand } from './support/command-line.ts'
 import { deviceApi } from './support/device-api.ts'
 import { hubOf } from './support/hub.ts'
-import { type MusterProcess, startProcess } from './support/process.ts'
+import { type StartedProcess, startProcess } from './support/process.ts'
 import { ask, serviceToken } from './support/raw-client.ts'
 import { restOf } from './support/rest.ts'
 
 // `muster up` as a user runs it: a process of its own, with its worker and writer threads.
 const folder = mkdtempSync(join(tmpdir(), 'muster-up-'))
 const data = join(folder, 'data')
-let muster: MusterProcess
+let muster: StartedProcess
 
 beforeAll(async () => {
   muster = await startProcess(data)
@@ -161,6 +162,29 @@ test('commands know the keys as they are now, not as they were at the start', as
   }
 })
 
+test('a command goes on when nobody reads what it says beside its answer', async () => {
+  const launcher = join(import.meta.dirname, '..', 'bin', 'muster.js')
+  const words = [
+    'hub',
+    'list',
+    '--verbose',
+    '--ready-file',
+    join(folder, 'ready.json'),
+    '-o',
+    'tsv',
+    '--query',
+    '[].name',
+  ]
+  const child = spawn(process.execPath, [launcher, ...words], { stdio: ['ignore', 'pipe', 'pipe'] })
+  child.stderr.destroy()
+  let out = ''
+  child.stdout.on('data', (chunk: Buffer) => {
+    out += chunk.toString()
+  })
+  const [code] = await once(child, 'close')
+  expect([code, out]).toEqual([0, 'muster-hub\n'])
+})
+
 const second = (...flags: string[]) =>
   spawnSync(process.execPath, [join(import.meta.dirname, '..', 'bin', 'muster.js'), 'up', ...flags], {
     encoding: 'utf8',
@@ -207,5 +231,8 @@ test('it stops when it is told to, and keeps its identity and its devices over a
   muster = await startProcess(data, ['--host', 'muster.example.lan', '::1'])
   expect(muster.ready.dps.hostName).toBe(`muster.example.lan:${muster.ready.ports.https}`)
   expect(new X509Certificate(certificate()).subjectAltName).toContain('DNS:muster.example.lan')
+  // As in `muster up | tee log`: the databases are closed all the same.
+  muster.leave()
   expect(await muster.stop()).toBe(0)
+  expect(readdirSync(data).filter((name) => name.endsWith('-wal'))).toEqual([])
 }, 60_000)

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { type Environment, refused } from './environment.ts'
+import { type Environment, refused, typed } from './environment.ts'
 import { absolute } from './ready-file.ts'
 
 interface RestoreOptions {
@@ -25,7 +25,7 @@ async function restore(options: RestoreOptions, environment: Environment): Promi
     throw refused((error as Error).message, error)
   })
   environment.stdout.write(
-    `${data} is as it was at ${createdAt} (Muster ${version}). Start it with: muster up --data ${data}\n` +
+    `${data} is as it was at ${createdAt} (Muster ${version}). Start it with: muster up --data ${typed(data)}\n` +
       'The original must not run any more: both would answer under the same names with the same keys.\n',
   )
 }
