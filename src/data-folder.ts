@@ -230,14 +230,14 @@ async function privateCertificates(
 }
 
 /** Names that further hubs and services get when they are made (control/control.ts). */
-const LATER = ['*.hub.localhost', '*.dps.localhost']
+export const namesOfLater = ['*.hub.localhost', '*.dps.localhost']
 
 /** What the server certificates are for: also the hubs that a seed gives names of their own. */
 function namesOf(config: Config, seed: Seed | undefined): string[] {
   const ofHubs = seed?.hubs.flatMap(({ document }) => new Fields(document, 'hub').strings('hostNames') ?? []) ?? []
   // Stored with brackets where they are IPv6 addresses (control/hosts.ts).
   const bare = ofHubs.map((name) => withoutPort(name).replace(/^\[|\]$/g, ''))
-  const names = [...config.hostNames, config.address, 'localhost', '127.0.0.1', ...LATER, ...bare]
+  const names = [...config.hostNames, config.address, 'localhost', '127.0.0.1', ...namesOfLater, ...bare]
   return [...new Set(names)].filter((name) => name !== '0.0.0.0')
 }
 
