@@ -1,6 +1,13 @@
 import type { NodeNeeds } from './app.ts'
 import type { Config } from './config.ts'
-import { type Control, createControl, type IotHub, type Owner } from './control/control.ts'
+import {
+  type Control,
+  createControl,
+  type Instance,
+  type IotHub,
+  type Owner,
+  type ProvisioningService,
+} from './control/control.ts'
 import { isNamed, portOf } from './control/hosts.ts'
 import { dpsDevice } from './endpoints/http/dps-device.ts'
 import { dpsEnrollments } from './endpoints/http/dps-enrollments.ts'
@@ -34,7 +41,11 @@ export interface RoomNeeds extends NodeNeeds {
 /** The one place where rooms meet. `httpsPort`: the one that clients dial; known once the listener is bound. */
 export function wireRooms(needs: RoomNeeds, httpsPort: () => number): Rooms {
   const outbound = openOutbound(needs.config, needs.deadlines ?? needs.clock, needs.managementPort)
-  const control: Control = createControl({ ...needs, contents: (owner) => contentsOf(owner) })
+  const control: Control = createControl({
+    ...needs,
+    contents: (...asked) => contentsOf(...asked),
+    forget: (owner) => forget(owner),
+  })
   const hub = createHub({ ...needs, control, node: needs.random.uuid() })
   const provisioning = createProvisioning({
     ...needs,
@@ -51,10 +62,10 @@ export function wireRooms(needs: RoomNeeds, httpsPort: () => number): Rooms {
     },
   })
   // Asked only when somebody deletes an instance, so after the rooms exist.
-  const contentsOf = async ({ kind, name }: Owner): Promise<string | undefined> => {
-    if (kind === 'hub') return hub.registry.contents(name)
-    const service = await control.provisioningServices.get(name)
-    return service === undefined ? undefined : provisioning.contents(service)
+  const contentsOf = async ({ kind, name }: Owner, instance: Instance): Promise<string | undefined> =>
+    kind === 'hub' ? hub.registry.contents(name) : provisioning.contents(instance as ProvisioningService)
+  const forget = async ({ kind, name }: Owner): Promise<void> => {
+    if (kind === 'hub') await hub.telemetry.forget(name)
   }
   return { control, hub, provisioning, outbound }
 }

@@ -11,6 +11,7 @@ import {
   twinEtag,
 } from './etags.ts'
 import { compact, Fields, parseJson } from './json.ts'
+import { limits } from './limits.ts'
 import { createLog, redactText } from './log.ts'
 import { parsePageRequest } from './pages.ts'
 import { seededRandom, systemRandom } from './random.ts'
@@ -94,6 +95,11 @@ test.each([
   expect(parseIfMatch(header)).toEqual(wanted)
 })
 
+test('an etag of nearly nothing but quotes, as large as a body may be, is read at once', () => {
+  const quotes = '"'.repeat(limits.dpsBodyBytes)
+  expect(bareEtag(`x${quotes}y"`)).toHaveLength(limits.dpsBodyBytes + 2)
+})
+
 test('a stale etag is a 412, in every spelling of the right one it is not', () => {
   const etag = enrollmentEtag(77)
   for (const spelling of [etag, bareEtag(etag), `W/${etag}`, '*']) requireMatch(parseIfMatch(spelling), etag)
@@ -109,6 +115,9 @@ test('etags have the shapes that clients store', () => {
 
 test('malformed JSON is a 400 that says where', () => {
   expect(() => parseJson('{"a":')).toThrow(expect.objectContaining({ code: 400004 }))
+  expect(() => parseJson('{"a":1 "b"}')).toThrow(/not valid JSON at position 7/)
+  // The complaint goes into the log, and the engine's own words repeat the text.
+  expect(() => parseJson('{"primaryKey": sIlvvFSSFRi}')).toThrow(/^The request body is not valid JSON\.$/)
   expect(parseJson(Buffer.alloc(0))).toBeUndefined()
 })
 

@@ -1,4 +1,5 @@
 import { ServiceError } from './errors.ts'
+import { withoutEnd } from './text.ts'
 
 /**
  * What an If-Match header asks for. Clients write it as `*`, `"*"`, `"<etag>"`, `<etag>`, `W/"<etag>"`, and with the
@@ -17,11 +18,8 @@ export function parseIfMatch(header: string | undefined): IfMatch {
 
 /** An etag without `W/`, escapes and quotes: the form in which two spellings of one etag are equal. */
 export function bareEtag(text: string): string {
-  return text
-    .trim()
-    .replace(/^W\//, '')
-    .replaceAll('\\"', '"')
-    .replace(/^"+|"+$/g, '')
+  const bare = text.trim().replace(/^W\//, '').replaceAll('\\"', '"').replace(/^"+/, '')
+  return withoutEnd(bare, '"')
 }
 
 /** Throws 412 unless `ifMatch` admits a record that now carries `etag`. */

@@ -6,18 +6,14 @@ export type JsonObject = { [member: string]: Json }
 export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** Parses a request body; empty bytes give undefined. Malformed text is a 400 that says where it broke. */
+/** Parses a request body; empty bytes give undefined. Malformed text is a 400 that says where it broke, as far as known. */
 export function parseJson(body: Uint8Array | string, code: Code = 400004): unknown {
   const text = typeof body === 'string' ? body : Buffer.from(body).toString('utf8')
   if (text.trim() === '') return undefined
   try {
     return JSON.parse(text)
   } catch (cause) {
-    throw new ServiceError(
-      code,
-      `The request body is not valid JSON: ${cause instanceof Error ? cause.message : 'parse error'}.`,
-      { cause },
-    )
+    throw new ServiceError(code, `The request body is not valid JSON${jsonErrorPlace(cause)}.`, { cause })
   }
 }
 

@@ -72,6 +72,8 @@ export const limits = {
   tagsBytes: 8 * 1024,
   desiredBytes: 32 * 1024,
   reportedBytes: 32 * 1024,
+  /** A section of a twin as JSON text. With its metadata a twin still fits into the store, and without into one answer. */
+  twinTextBytes: 128 * 1024,
   twinDepth: 10,
   twinKeyBytes: 1024,
   twinStringBytes: 4 * 1024,
@@ -113,6 +115,9 @@ export const limits = {
   importFailurePage: 20,
   /** Devices, or enrollments, of one answer of an export. */
   exportPage: 200,
+  /** Devices that are read at a time, and bytes of lines after which an answer ends early: modules have twins as well. */
+  exportStep: 20,
+  exportPageBytes: 8 * 1024 * 1024,
   /** Unfinished imports of one hub or provisioning service, and how long one that nobody goes on with is kept. */
   imports: 100,
   importKeptMs: 30 * 24 * 60 * 60 * 1000,
@@ -159,12 +164,17 @@ export const limits = {
   /** Certificates of a path, leaf and anchor included. */
   chainDepth: 8,
   chainSignatureChecks: 200,
+  /** Of them, failed ones with issuers that were only presented: 2 ms each with a key on P-521, and strangers bring them. */
+  chainMisses: 10,
   /** Remembered positive signature checks. */
   chainVerdicts: 10_000,
   /** Remembered issuers, parsed, with their public keys. */
   chainIssuers: 1_000,
   /** Bits of an RSA key that may stand in a chain. */
   rsaKeyBitsLeast: 2_048,
+  /** Bits of an RSA key, and bytes of its exponent, that signatures are checked with: strangers choose them, too. */
+  rsaKeyBitsMost: 8_192,
+  rsaExponentBytes: 4,
   /** Complete paths judged for one leaf; more than one needs cross-signed authorities. */
   chainPaths: 8,
   /** Names of one certificate times name constraints of one authority. */

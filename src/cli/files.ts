@@ -18,13 +18,12 @@ export async function readNamed(path: string, what: string, { cwd }: Environment
  */
 export async function readCertificateFile(path: string, environment: Environment): Promise<string> {
   const bytes = await readNamed(path, 'a certificate', environment)
-  const blocks = bytes.toString('latin1').match(PEM_CERTIFICATE)
-  if (blocks === null && bytes.includes('PRIVATE KEY-----'))
+  if (bytes.includes('PRIVATE KEY-----') && !bytes.includes('CERTIFICATE-----'))
     throw usage(
       `Expected a certificate in ${path}, found a private key. Keep that to yourself; name the .cert.pem file.`,
     )
   try {
-    const [certificate, ...others] = readCertificates(blocks === null ? bytes : blocks.join('\n'))
+    const [certificate, ...others] = readCertificates(bytes)
     if (certificate === undefined) throw new CertificateError('it holds no certificate')
     if (others.length > 0)
       notice(environment, `${path} holds ${others.length + 1} certificates; taking the first, ${certificate.subject}`)
@@ -41,8 +40,6 @@ export async function writeNew(path: string, content: string, mode: number): Pro
     throw refused(`Expected to write ${path}, found ${cause.code ?? cause.message}.`, cause)
   })
 }
-
-const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
 
 const pemOf = (der: Buffer): string =>
   `-----BEGIN CERTIFICATE-----\n${der.toString('base64').replace(/.{64}(?=.)/g, '$&\n')}\n-----END CERTIFICATE-----\n`

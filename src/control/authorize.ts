@@ -1,5 +1,6 @@
 import { type Clock, isoTime } from '../base/clock.ts'
 import { type Code, ServiceError } from '../base/errors.ts'
+import { withoutEnd } from '../base/text.ts'
 import { decodeKey } from '../crypto/keys.ts'
 import { covers, parseSasToken, resourceOf, resourcesOf, type SasToken, verifySas } from '../crypto/sas.ts'
 import { isNamed } from './hosts.ts'
@@ -114,8 +115,7 @@ function reaches(token: SasToken, hostNames: readonly string[], resource: string
 
 /** What follows the host, its collection words (`devices`, `enrollments`) in lower case; ids keep theirs. */
 const pathOf = (resource: string): string =>
-  resource
-    .replace(/\/+$/, '')
+  withoutEnd(resource, '/')
     .split('/')
     .slice(1)
     .map((segment, at) => (at % 2 === 0 ? segment.toLowerCase() : segment))

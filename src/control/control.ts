@@ -12,7 +12,7 @@ import {
   createServiceInstances,
   type ProvisioningServices,
 } from './provisioning-services.ts'
-import { absent } from './snapshots.ts'
+import { absent, type Instance } from './snapshots.ts'
 
 export { type Authorize, dpsRefusals, hubRefusals, type Refusals } from './authorize.ts'
 export type { CaCertificate, CertificateInput, Certificates, TrustedCertificates } from './ca-certificates.ts'
@@ -49,7 +49,9 @@ export interface ControlNeeds {
   /** Host names of an instance that is created without any; default `<name>.<kind>.localhost`. */
   readonly hostNames?: (owner: Owner) => readonly string[]
   /** What lives in an instance, in words (`3 enrollments, 1 registration`); undefined: nothing, so it may be deleted. */
-  readonly contents?: (owner: Owner) => Promise<string | undefined>
+  readonly contents?: (owner: Owner, instance: Instance) => Promise<string | undefined>
+  /** Called before an instance goes for good, to forget what other stores keep of it. */
+  readonly forget?: (owner: Owner) => Promise<void>
 }
 
 /** What both services have: instances, shared access policies, linked hubs, CA certificates with proof of possession. */
@@ -64,7 +66,8 @@ export interface Control {
 export function createControl(needs: ControlNeeds): Control {
   const { store, clock, random, log } = needs
   const hostNames = needs.hostNames ?? (({ kind, name }) => [`${name.toLowerCase()}.${kind}.localhost`])
-  const instanceNeeds = { store, clock, log, contents: needs.contents ?? (async () => undefined) }
+  const { contents = async () => undefined, forget = async () => {} } = needs
+  const instanceNeeds = { store, clock, log, contents, forget }
   const services = createServiceInstances(instanceNeeds)
   const hubs = createHubInstances(instanceNeeds, services)
   const presenceOf = async ({ kind, name }: Owner) => {

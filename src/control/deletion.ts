@@ -26,18 +26,20 @@ interface Removal<D, V> {
 /**
  * Deletion in three steps, each durable. First the instance is closed: its presence goes, so no commit can make
  * anything inside it any more. Then its contents are counted for good. Then it goes with its certificates, or is
- * opened again when somebody was faster. A crash in between leaves it closed: deleting again finishes.
+ * opened again when somebody was faster; what it keeps elsewhere goes just before. A crash in between leaves it closed:
+ * deleting again finishes.
  */
 export function createRemoval<D extends InstanceDocument<string>, V extends Instance>(removal: Removal<D, V>): Remove {
   const { needs, kind } = removal
   return async (caller, name, ifMatch) => {
-    const version = await close(removal, name, ifMatch)
+    const { version, view } = await close(removal, name, ifMatch)
     try {
-      await requireEmpty(removal, name)
+      await requireEmpty(removal, view)
     } catch (refusal) {
       await open(removal, name, version)
       throw refusal
     }
+    await needs.forget({ kind: kind.kind, name: view.name })
     await erase(removal, name, version)
     needs.log.info({ caller, instance: ownerId({ kind: kind.kind, name }) }, `${kind.noun} deleted`)
   }
@@ -47,18 +49,21 @@ export function createRemoval<D extends InstanceDocument<string>, V extends Inst
  * Deleting is irreversible and takes everything inside along; Azure asks for the name once more in its portal, a REST
  * call cannot be asked. So what still holds something is refused.
  */
-async function requireEmpty<D, V>({ needs, kind }: Removal<D, V>, name: string): Promise<void> {
-  const found = await needs.contents({ kind: kind.kind, name })
+async function requireEmpty<D, V extends Instance>({ needs, kind }: Removal<D, V>, view: V): Promise<void> {
+  const found = await needs.contents({ kind: kind.kind, name: view.name }, view)
   if (found === undefined) return
-  throw new ServiceError(409000, `The ${kind.noun} ${name} cannot be deleted: it holds ${found}. Delete these first.`)
+  throw new ServiceError(
+    409000,
+    `The ${kind.noun} ${view.name} cannot be deleted: it holds ${found}. Delete these first.`,
+  )
 }
 
-/** Answers with the version at which it was closed. Nearly all refusals happen here, before anything was written. */
+/** Answers with what was closed, and at which version. Nearly all refusals happen here, before anything was written. */
 function close<D extends InstanceDocument<string>, V extends Instance>(
   removal: Removal<D, V>,
   name: string,
   ifMatch: IfMatch,
-): Promise<number> {
+): Promise<{ readonly version: number; readonly view: V }> {
   const { needs, kind, snapshot } = removal
   return commitSettled(needs.store, async () => {
     const all = await snapshot()
@@ -68,12 +73,13 @@ function close<D extends InstanceDocument<string>, V extends Instance>(
     const { found, expect } = await kind.dependants(entry.view)
     if (found !== undefined)
       throw new ServiceError(409000, `The ${kind.noun} ${entry.view.name} cannot be deleted: ${found}`)
-    await requireEmpty(removal, entry.view.name)
+    // One that a crash left closed is counted after this, and opened again where something is in it.
+    if (entry.stored.value.state === 'Active') await requireEmpty(removal, entry.view)
     const { in: of, id } = entry.view.presence
     const put = [statePut(kind, entry, 'Deleting'), epochPut(kind.kind, needs.clock)]
     return {
       change: { expect: [all.epoch, ...expect], put, delete: [{ in: of, id }] },
-      answer: ([version = 0]) => version,
+      answer: ([version = 0]) => ({ version, view: entry.view }),
     }
   })
 }

@@ -11,7 +11,7 @@ import {
 import { temporaryStore } from '../../tests/support/store.ts'
 import type { JsonObject } from '../base/json.ts'
 import { collection, type Store } from '../store/store.ts'
-import { controlSchema, type Owner } from './control.ts'
+import { type ControlNeeds, controlSchema, type Owner } from './control.ts'
 import { presences } from './documents.ts'
 
 describe('a new hub', () => {
@@ -172,10 +172,37 @@ describe('deletion', () => {
       if (counts === 1) await makeNow()
     })
     makeNow = async () => void expect(await makeThing(hub.presence)).toMatchObject({ ok: true })
-    expect(await refusal(control.hubs.remove(operator, 'hub', any))).toMatchObject({ code: 409000 })
+    expect(await refusal(control.hubs.remove(operator, 'HUB', any))).toMatchObject({ code: 409000 })
     const after = (await control.hubs.get('hub'))!
     expect({ ...after, etag: '', presence: '' }).toEqual({ ...hub, etag: '', presence: '' })
     expect(await makeThing(after.presence)).toMatchObject({ ok: true })
+  })
+
+  test('whose taking back a crash interrupted: deleting again takes it back', async () => {
+    let counted = 0
+    const store = await temporaryStore(schema)
+    const contents = async () => (++counted === 1 ? undefined : '1 thing')
+    let commits = 0
+    const commit: Store['commit'] = (change) =>
+      ++commits > 1 ? Promise.reject(new Error('power loss')) : store.commit(change)
+    const { control } = await controlForTest({ store, contents })
+    await control.hubs.put(operator, 'hub', {}, absent)
+    const { control: doomed } = await controlForTest({ store: { ...store, commit }, contents })
+    await expect(doomed.hubs.remove(operator, 'hub', any)).rejects.toThrow('power loss')
+    expect(await control.hubs.get('hub')).toBeUndefined()
+    expect(await refusal(control.hubs.remove(operator, 'hub', any))).toMatchObject({ code: 409000 })
+    expect(await control.hubs.get('hub')).toMatchObject({ name: 'hub' })
+  })
+
+  test('of a provisioning service: who counts has it before and after the closing; what is elsewhere goes once', async () => {
+    const asked: unknown[] = []
+    const contents: ControlNeeds['contents'] = async (owner, instance) => void asked.push({ ...owner, instance })
+    const forget = async (owner: Owner) => void asked.push(owner)
+    const { control } = await controlForTest({ contents, forget })
+    const { idScope } = await control.provisioningServices.put(operator, 'Dps', {}, absent)
+    await control.provisioningServices.remove(operator, 'dPS', any)
+    const counted = { kind: 'dps', name: 'Dps', instance: expect.objectContaining({ idScope }) }
+    expect(asked).toEqual([counted, counted, { kind: 'dps', name: 'Dps' }])
   })
 
   test('that a crash interrupted: the hub is closed, cannot be changed, and deleting again finishes', async () => {

@@ -34,8 +34,10 @@ export interface InstanceNeeds {
   readonly store: Store
   readonly clock: Clock
   readonly log: Log
-  /** What lives in an instance, in words; undefined: nothing. */
-  readonly contents: (owner: Owner) => Promise<string | undefined>
+  /** What lives in an instance, in words; undefined: nothing. Also asked of one that is closed, which nobody finds any more. */
+  readonly contents: (owner: Owner, instance: Instance) => Promise<string | undefined>
+  /** Of an instance that is closed, empty and about to go: what is kept of it in other stores goes first. */
+  readonly forget: (owner: Owner) => Promise<void>
 }
 
 export interface Entry<D, V> {

@@ -322,6 +322,8 @@ test.each<[string, string | Buffer, RegExp]>([
     /not its key or a request/,
   ],
   ['a block that does not end', text.replace(/-----END.*/, ''), /no complete/],
+  ['a whole block after one without its end', `${text.replace(/-----END.*/, '')}${pem(root.der)}`, /without its/],
+  ['a whole block after one without its begin', `${text.replace(/-----BEGIN.*/, '')}${pem(root.der)}`, /without its/],
   ['a block that holds nothing', '-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----', /found nothing/],
   ['a PKCS#7 file', '-----BEGIN PKCS7-----\nMIIB\n-----END PKCS7-----\n', /no complete/],
   ['more certificates than allowed', text.repeat(limits.certificatesPerText + 1), /21 certificates; 20 are allowed/],

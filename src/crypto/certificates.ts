@@ -230,6 +230,7 @@ function readTail(body: DerReader, version: number): Extensions {
   return readExtensions(content)
 }
 
+const PEM_MARK = /-----(?:BEGIN|END) (?:X509 |TRUSTED )?CERTIFICATE-----/g
 const PEM_BLOCK = /-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----([^-]*)-----END \1-----/g
 
 /**
@@ -271,6 +272,9 @@ function pemBlocks(text: string): Buffer[] {
     throw new CertificateError(
       'The PEM text has no complete CERTIFICATE block. Send the certificate, not its key or a request.',
     )
+  // What is left of a block that was cut off must not put the next one in its place.
+  if (text.match(PEM_MARK)?.length !== 2 * blocks.length)
+    throw new CertificateError('The PEM text has a CERTIFICATE block without its begin or its end. Send all of it.')
   if (blocks.length > limits.certificatesPerText)
     throw new CertificateError(
       `The PEM text has ${blocks.length} certificates; ${limits.certificatesPerText} are allowed.`,

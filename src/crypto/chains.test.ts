@@ -458,6 +458,17 @@ describe('it ends soon, whatever is presented', () => {
     expect(reasonOf(judge([fresh], [...namesakes, namesakes[0]!, root]))).toBe('too-many-signatures')
   })
 
+  test('presented namesakes that signed nothing are tried a bounded number of times, trusted ones are not counted', () => {
+    const namesake = () => certificate({ subject: 'signer', extensions: [basicConstraints(true)] })
+    const signer = certificate({ subject: 'signer', by: root, extensions: [basicConstraints(true)] })
+    const child = device('d', signer, { extensions: [] })
+    const others = Array.from({ length: limits.chainMisses }, namesake)
+    expect(reasonOf(judge([child, ...others.slice(1), signer], [...others, root]))).toBe('ok')
+    expect(reasonOf(judge([device('d', signer, { extensions: [] }), ...others, signer], [root]))).toBe(
+      'too-many-signatures',
+    )
+  })
+
   const tower = (height: number): { chain: Party[]; top: Party } => {
     const top = authority('storey 0')
     const storeys = [top]

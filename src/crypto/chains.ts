@@ -138,6 +138,7 @@ class Search {
   readonly #presented: readonly Certificate[]
   readonly #checked = new Map<string, SignatureVerdict>()
   #links = 0
+  #misses = 0
   #deadEnd: DeadEnd | undefined
   #deadEndDepth = 0
 
@@ -159,8 +160,9 @@ class Search {
     if (candidates.length > 0 && path.length >= limits.chainDepth) return this.#note(tooDeep(last), path.length)
     let fault: DeadEnd | undefined = issuerMissing(last, path.length)
     for (const { issuer, trusted } of candidates) {
-      if (this.#links >= limits.chainSignatureChecks) return this.#note(tooManyLinks(last), Number.POSITIVE_INFINITY)
-      const broken = this.#brokenLink(last, issuer)
+      if (this.#links >= limits.chainSignatureChecks || this.#misses >= limits.chainMisses)
+        return this.#note(tooManyLinks(last), Number.POSITIVE_INFINITY)
+      const broken = this.#brokenLink(last, issuer, trusted)
       if (broken !== undefined) {
         // A root that is not trusted, beside a trusted namesake: what matters is that it is not trusted.
         if (!isSelfIssued(last)) fault &&= broken
@@ -187,15 +189,17 @@ class Search {
     ]
   }
 
-  #brokenLink(child: Certificate, issuer: Certificate): DeadEnd | undefined {
+  #brokenLink(child: Certificate, issuer: Certificate, trusted: boolean): DeadEnd | undefined {
     const { authorityKeyId } = child.extensions
     const { subjectKeyId } = issuer.extensions
     if (authorityKeyId !== undefined && subjectKeyId !== undefined && authorityKeyId !== subjectKeyId)
       return otherKey(child)
     this.#links += 1
     const link = `${child.sha256}:${issuer.keyId}`
-    const verdict = this.#checked.get(link) ?? checkSignature(child, issuer)
+    const known = this.#checked.get(link)
+    const verdict = known ?? checkSignature(child, issuer)
     this.#checked.set(link, verdict)
+    if (known === undefined && verdict !== 'valid' && !trusted) this.#misses += 1
     return verdict === 'valid' ? undefined : { ...signatureFault(child, issuer, verdict), certificate: child }
   }
 
@@ -241,7 +245,8 @@ const tooDeep = (last: Certificate): DeadEnd => ({
 
 const tooManyLinks = (last: Certificate): DeadEnd => ({
   reason: 'too-many-signatures',
-  detail: `No path was found within ${limits.chainSignatureChecks} signature checks. Present only the certificates of the chain.`,
+  detail:
+    'No path was found within the signature checks that one chain may cost. Present only the certificates of the chain.',
   certificate: last,
 })
 

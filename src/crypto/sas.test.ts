@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { covers, parseSasToken, resourceOf, resourcesOf, signSas, verifySas } from './sas.ts'
+import { covers, parseSasToken, resourceOf, resourcesOf, segmentsOf, signSas, verifySas } from './sas.ts'
 
 const key = Buffer.from('0123456789abcdef0123456789abcdef')
 const hmac = (sr: string, se: string | number): string =>
@@ -173,6 +173,11 @@ test.each([
   ['h//devices', 'h/devices/d', false],
 ])('%j covers %j: %s', (resource, requested, expected) => {
   expect(covers(resource, requested)).toBe(expected)
+})
+
+test('a resource of slashes is taken apart at once', () => {
+  const slashes = '/'.repeat(100_000)
+  expect(segmentsOf(`${slashes}h${slashes}d${slashes}`)).toHaveLength(100_001)
 })
 
 test('what is signed here is read and verified here, encoded or not', () => {

@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { limits } from '../base/limits.ts'
+import { withoutEnd } from '../base/text.ts'
 import { sameBytes } from './keys.ts'
 
 /** A shared access signature as it was sent (dps.md 1.7, hub-device.md 1.1, hub-service.md 1.3). */
@@ -95,12 +96,13 @@ export function signSas({ resource, key, expiresAt, policy, encode = true }: Sas
  * (hub-device.md 1.1). Both decoded; where case does not matter (host names) the caller lower-cases both.
  */
 export function covers(resource: string, requested: string): boolean {
-  const scope = segments(resource)
-  const wanted = segments(requested)
+  const scope = segmentsOf(resource)
+  const wanted = segmentsOf(requested)
   return scope[0] !== '' && scope.length <= wanted.length && scope.every((segment, at) => segment === wanted[at])
 }
 
-const segments = (resource: string): string[] => resource.replace(/^\/+|\/+$/g, '').split('/')
+/** What stands between the slashes of a resource; slashes around the whole mean nothing. */
+export const segmentsOf = (resource: string): string[] => withoutEnd(resource, '/').replace(/^\/+/, '').split('/')
 
 const signature = (sr: string, se: string, key: Buffer): Buffer =>
   createHmac('sha256', key).update(`${sr}\n${se}`).digest()

@@ -55,6 +55,8 @@ export function checkSignature(child: Certificate, issuer: Certificate): Signatu
   const { id, parameters } = child.signatureAlgorithm
   if (WEAK.has(id) || (id === RSA_PSS && !namesStrongHash(parameters))) return 'weak'
   const algorithm = ALGORITHMS[id]
+  // OpenSSL knows further ones, MD5 under other numbers among them.
+  if ((algorithm === undefined && id !== RSA_PSS) || !isQuickKey(issuer)) return 'unsupported'
   try {
     if (algorithm === undefined) return child.x509.verify(issuer.publicKey) ? 'valid' : 'invalid'
     return verified(child, issuer.publicKey, algorithm) ? 'valid' : 'invalid'
@@ -84,6 +86,8 @@ function namesStrongHash(parameters: Buffer | undefined): boolean {
 
 const RSA = '1.2.840.113549.1.1.1'
 const EC = '1.2.840.10045.2.1'
+const ED25519 = '1.3.101.112'
+const ED448 = '1.3.101.113'
 
 /** Named curves of 224 bits and more. Explicit parameters are refused: they are how CVE-2020-0601 was done. */
 const CURVES = new Set([
@@ -98,20 +102,45 @@ const CURVES = new Set([
 ])
 
 /** Why a certificate's public key is too weak to prove anything, or undefined. Reads the bytes; no key is built. */
-export function keyWeakness({ keyAlgorithm, publicKeyInfo }: Certificate): string | undefined {
-  if (keyAlgorithm.id === RSA) {
-    const bits = rsaBits(publicKeyInfo)
-    return bits >= limits.rsaKeyBitsLeast
-      ? undefined
-      : `an RSA key of ${bits} bits; ${limits.rsaKeyBitsLeast} are needed`
+export function keyWeakness({ keyAlgorithm: { id, parameters }, publicKeyInfo }: Certificate): string | undefined {
+  switch (id) {
+    case RSA:
+    case RSA_PSS: {
+      const { bits } = rsaSize(publicKeyInfo)
+      return bits >= limits.rsaKeyBitsLeast
+        ? undefined
+        : `an RSA key of ${bits} bits; ${limits.rsaKeyBitsLeast} are needed`
+    }
+    case EC: {
+      const curve = namedCurve(parameters)
+      return curve !== undefined && CURVES.has(curve)
+        ? undefined
+        : `an elliptic curve key on ${curve ?? 'an unnamed curve'}; P-256 or better is needed`
+    }
+    case ED25519:
+    case ED448:
+      return undefined
+    default:
+      return `a key of the kind ${id}; RSA, elliptic curves, Ed25519 and Ed448 are known`
   }
-  if (keyAlgorithm.id === EC) {
-    const curve = namedCurve(keyAlgorithm.parameters)
-    return curve !== undefined && CURVES.has(curve)
-      ? undefined
-      : `an elliptic curve key on ${curve ?? 'an unnamed curve'}; P-256 or better is needed`
+}
+
+/**
+ * Whether a signature is checked in a millisecond or so. A stranger presents keys as well: with large RSA exponents,
+ * or on large unusual curves, ten of them would keep us busy for half a second.
+ */
+function isQuickKey({ keyAlgorithm: { id, parameters }, publicKeyInfo }: Certificate): boolean {
+  switch (id) {
+    case RSA:
+    case RSA_PSS: {
+      const { bits, exponentBytes } = rsaSize(publicKeyInfo)
+      return bits <= limits.rsaKeyBitsMost && exponentBytes <= limits.rsaExponentBytes
+    }
+    case EC:
+      return CURVES.has(namedCurve(parameters) ?? '')
+    default:
+      return id === ED25519 || id === ED448
   }
-  return undefined
 }
 
 function namedCurve(parameters: Buffer | undefined): string | undefined {
@@ -123,16 +152,22 @@ function namedCurve(parameters: Buffer | undefined): string | undefined {
   }
 }
 
-function rsaBits(publicKeyInfo: Buffer): number {
+/** Weak and slow where the key cannot be read: OpenSSL may read it all the same. */
+function rsaSize(publicKeyInfo: Buffer): { readonly bits: number; readonly exponentBytes: number } {
   try {
     const info = new DerReader(publicKeyInfo, 'public key').enter(tags.sequence)
     info.read(tags.sequence)
-    const modulus = new DerReader(info.read(tags.bitString).content.subarray(1), 'public key')
-      .enter(tags.sequence)
-      .read(tags.integer).content
-    const start = modulus.findIndex((byte) => byte !== 0)
-    return start < 0 ? 0 : (modulus.length - start) * 8 - Math.clz32(modulus[start] ?? 0) + 24
+    const key = new DerReader(info.read(tags.bitString).content.subarray(1), 'public key').enter(tags.sequence)
+    const modulus = withoutZeros(key.read(tags.integer).content)
+    const exponent = withoutZeros(key.read(tags.integer).content)
+    const bits = modulus.length === 0 ? 0 : modulus.length * 8 - Math.clz32(modulus[0]!) + 24
+    return { bits, exponentBytes: exponent.length }
   } catch {
-    return 0
+    return { bits: 0, exponentBytes: Number.POSITIVE_INFINITY }
   }
+}
+
+function withoutZeros(bytes: Buffer): Buffer {
+  const start = bytes.findIndex((byte) => byte !== 0)
+  return bytes.subarray(start < 0 ? bytes.length : start)
 }

@@ -129,6 +129,7 @@ test.each<[string, unknown, string | undefined]>([
   ['the largest integer', { a: 4_503_599_627_370_495, b: -4_503_599_627_370_496, c: 1e-300, d: 0.1 }, undefined],
   ['an integer too large', { a: 4_503_599_627_370_496 }, 'must be an integer from'],
   ['an integer too small', { a: { b: -4_503_599_627_370_497 } }, 'reported.a.b must be an integer'],
+  ['a number that no double holds', JSON.parse('{"a":[1e400]}'), 'reported.a[0] must be a number of 64 bits'],
   ['the longest string', { a: 'é'.repeat(limits.twinStringBytes / 2) }, undefined],
   [
     'a string too long',
@@ -176,4 +177,10 @@ test('sizes: names and strings in UTF-8, 8 for a number, 4 for a boolean, nothin
   requireTwinSize('tags', filled(limits.tagsBytes))
   expect(() => requireTwinSize('tags', { ...filled(limits.tagsBytes), x: true })).toThrow('may have 8192 bytes')
   requireTwinSize('reported', filled(limits.reportedBytes - 10 * 1024))
+})
+
+test('what has no size is bounded as text', () => {
+  const empty = (count: number) => ({ a: Array.from({ length: count }, () => '') })
+  requireTwinSize('reported', empty(40_000))
+  expect(() => requireTwinSize('reported', empty(50_000))).toThrow('131072 bytes as JSON text, found 150007')
 })

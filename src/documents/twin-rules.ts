@@ -27,13 +27,22 @@ export function requireTwinContent(part: TwinPart, content: JsonObject, nulls: '
   checkObject(part, content, 1, nulls === 'delete')
 }
 
-/** Refuses a section that has grown over its size: 8 KB of tags, 32 KB of desired and of reported properties. */
+/**
+ * Refuses a section that has grown over its size: 8 KB of tags, 32 KB of desired and of reported properties. Empty strings,
+ * objects and arrays have no size there, so the text is bounded as well.
+ */
 export function requireTwinSize(part: TwinPart, content: JsonObject): void {
   const size = twinSize(content)
   if (size > SIZE_LIMITS[part])
     throw new ServiceError(
       400004,
       `The ${part} of a twin may have ${SIZE_LIMITS[part]} bytes of names and values, found ${size}. Remove members or shorten values.`,
+    )
+  const text = Buffer.byteLength(JSON.stringify(content))
+  if (text > limits.twinTextBytes)
+    throw new ServiceError(
+      400004,
+      `The ${part} of a twin may have ${limits.twinTextBytes} bytes as JSON text, found ${text}. Remove members or empty values.`,
     )
 }
 
@@ -63,6 +72,8 @@ function checkValue(path: string, value: unknown, depth: number, nulls: boolean)
     refuse(path, `a scalar, because twins nest ${limits.twinDepth} levels deep at most`, 'an object or array')
   if (typeof value === 'string' && Buffer.byteLength(value) > limits.twinStringBytes)
     refuse(path, `a string of at most ${limits.twinStringBytes} bytes`, `${Buffer.byteLength(value)}`)
+  // JSON.parse makes infinity of 1e400, and JSON.stringify null of that.
+  if (typeof value === 'number' && !Number.isFinite(value)) refuse(path, 'a number of 64 bits', 'a larger one')
   if (typeof value === 'number' && Number.isInteger(value) && (value < INTEGER_LEAST || value > INTEGER_LARGEST))
     refuse(path, `an integer from ${INTEGER_LEAST} to ${INTEGER_LARGEST}`, String(value))
   // An array is replaced as a whole, so a null inside it can delete nothing.

@@ -1,6 +1,8 @@
 import { asServiceError, type Code, codes, ServiceError } from '../base/errors.ts'
 import { Fields } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
+import type { IotHub } from '../control/control.ts'
 
 /** An identity that a request about many names, and what else it says of it. */
 export interface Item {
@@ -46,9 +48,16 @@ const NEAREST: Readonly<Record<number, Code>> = {
   503: 503001,
 }
 
-/** Why one item failed, as answers about many items say it. */
-export function itemError(thrown: unknown): { readonly errorCode: string; readonly errorStatus: string } {
+/** Why one item failed, as answers about many items say it; the cause of what is our own fault goes to the log. */
+export function itemError(
+  log: Log,
+  hub: IotHub,
+  { deviceId, moduleId }: Item,
+  thrown: unknown,
+): { readonly errorCode: string; readonly errorStatus: string } {
   const error = asServiceError(thrown)
+  if (error.status >= 500)
+    log.error({ hub: hub.name, deviceId, moduleId, cause: error.cause }, 'item of a request failed')
   const code = NUMBERED.has(error.code) ? error.code : (NEAREST[error.status] ?? 500001)
   return { errorCode: codes[code], errorStatus: error.message }
 }

@@ -1,6 +1,9 @@
 import { expect, test } from 'vitest'
 import { hubWorld, operator, sasDevice } from '../../tests/support/hub-world.ts'
 import { parseIfMatch } from '../base/etags.ts'
+import { createLog } from '../base/log.ts'
+import { seededRandom } from '../base/random.ts'
+import { createBulk } from './bulk.ts'
 
 const world = await hubWorld()
 const { hub, iotHub } = world
@@ -52,6 +55,37 @@ test('items fail one by one; the others stay', async () => {
   expect((await registry.getModule(operator, iotHub, 'there', 'm')).moduleId).toBe('m')
 })
 
+const twin = { tags: { a: 1 }, properties: { desired: { b: 2 } } }
+
+test('a module is created with its twin, as a device is', async () => {
+  expect(
+    await bulk([
+      { id: 'twinned', importMode: 'create' },
+      { id: 'twinned', moduleId: 'm', importMode: 'createOrUpdate', ...twin },
+    ]),
+  ).toEqual(ok)
+  const { tags, properties } = await hub.twins.get(iotHub, 'twinned', 'm')
+  expect([tags, properties.desired]).toMatchObject([{ a: 1 }, { b: 2 }])
+})
+
+test.each([
+  ['update', undefined],
+  ['updateIfMatchETag', undefined],
+  ['createOrUpdate', undefined],
+  ['update', 'm'],
+  ['createOrUpdate', 'm'],
+])('%s of what exists refuses a twin rather than leave it aside', async (importMode, moduleId) => {
+  await bulk([
+    { id: 'kept', importMode: 'create' },
+    { id: 'kept', moduleId: 'm', importMode: 'create' },
+  ])
+  const item = { id: 'kept', moduleId, importMode, etag: '*', status: 'disabled' }
+  const result = await bulk([{ ...item, ...twin }])
+  expect(result.errors).toMatchObject([{ errorCode: 'InvalidOperation' }])
+  expect((await get('kept')).status).toBe('enabled')
+  expect(await bulk([{ ...item, status: 'enabled', tags: {}, properties: { desired: { $version: 3 } } }])).toEqual(ok)
+})
+
 test('etags of the body count: * matches, a stale one fails that item', async () => {
   const made = await registry.putDevice(operator, iotHub, 'tagged', sasDevice(), parseIfMatch(undefined))
   const mode = async (importMode: string, etag?: string) => {
@@ -101,4 +135,16 @@ test('a device that another service moves here brings its reported properties', 
   const properties = { desired: { a: 1 }, reported: { b: [2], $version: 9 } }
   expect(await bulk([{ id: 'moved', importMode: 'create', properties }])).toEqual(ok)
   expect((await hub.twins.read(iotHub, 'moved'))?.twin).toEqual({ tags: {}, desired: { a: 1 }, reported: { b: [2] } })
+})
+
+test('the cause of an item that fails by our own fault is in the log, as its message says', async () => {
+  const lines: string[] = []
+  const failing = { ...registry, createDevice: () => Promise.reject(new Error('a broken disk')) }
+  const log = createLog('info', { write: (line) => void lines.push(line) })
+  const broken = createBulk({ registry: failing, random: seededRandom(1), log })
+  const { errors } = await broken(operator, iotHub, [{ id: 'unlucky', importMode: 'create' }])
+  expect(errors).toMatchObject([
+    { deviceId: 'unlucky', errorCode: 'ServerError', errorStatus: expect.stringContaining('in the log') },
+  ])
+  expect(lines).toEqual([expect.stringMatching(/unlucky.*a broken disk/)])
 })

@@ -2,6 +2,7 @@ import { type Code, ServiceError } from '../base/errors.ts'
 import { type IfMatch, parseIfMatch } from '../base/etags.ts'
 import { type Fields, type JsonObject, kindOf } from '../base/json.ts'
 import { limits } from '../base/limits.ts'
+import type { Log } from '../base/log.ts'
 import type { Random } from '../base/random.ts'
 import type { Caller, IotHub } from '../control/control.ts'
 import type { TwinContent } from '../documents/twin-record.ts'
@@ -46,17 +47,13 @@ export interface BulkResult {
  */
 export type Bulk = (caller: Caller, hub: IotHub, body: unknown) => Promise<BulkResult>
 
-export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; random: Random }): Bulk {
-  const { registry, random } = needs
+export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; random: Random; log: Log }): Bulk {
+  const { registry, random, log } = needs
 
   async function apply(caller: Caller, hub: IotHub, { fields, deviceId, moduleId }: Item): Promise<void> {
     // Every SDK names a mode; without one the strictest is assumed (unverified).
     const mode = fields.oneOf('importMode', IMPORT_MODES) ?? 'create'
-    if (mode === 'updateTwin' || mode === 'updateTwinIfMatchETag')
-      throw new ServiceError(
-        400003,
-        `importMode ${mode} is not available: this release does not change twins from the service side.`,
-      )
+    if (mode === 'updateTwin' || mode === 'updateTwinIfMatchETag') throw noTwinChange(mode)
     const etag = fields.string('etag')
     const ifMatch: IfMatch = mode.endsWith('IfMatchETag') ? requiredEtag(fields, etag) : { kind: 'any' }
     if (moduleId === undefined) await applyToDevice(caller, hub, deviceId, fields, mode, ifMatch)
@@ -80,6 +77,7 @@ export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; r
         return
       case 'update':
       case 'updateIfMatchETag':
+        refuseTwin(twinOf(fields), mode)
         await registry.updateDevice(caller, hub, deviceId, deviceInput(fields, random), ifMatch)
         return
       case 'createOrUpdate':
@@ -87,7 +85,10 @@ export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; r
         const input = deviceInput(fields, random)
         const twin = twinOf(fields)
         await upsert(
-          () => registry.updateDevice(caller, hub, deviceId, input, ifMatch),
+          async () => {
+            if (hasContent(twin)) await registry.getDevice(hub, deviceId).then(() => refuseTwin(twin, mode))
+            await registry.updateDevice(caller, hub, deviceId, input, ifMatch)
+          },
           () => registry.createDevice(caller, hub, deviceId, input, twin),
           { absent: 404001, exists: 409001 },
         )
@@ -109,18 +110,24 @@ export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; r
       case 'deleteIfMatchETag':
         return registry.removeModule(caller, hub, deviceId, moduleId, ifMatch)
       case 'create':
-        await registry.createModule(caller, hub, deviceId, moduleId, moduleInput(fields, random))
+        await registry.createModule(caller, hub, deviceId, moduleId, moduleInput(fields, random), twinOf(fields))
         return
       case 'update':
       case 'updateIfMatchETag':
+        refuseTwin(twinOf(fields), mode)
         await registry.updateModule(caller, hub, deviceId, moduleId, moduleInput(fields, random), ifMatch)
         return
       case 'createOrUpdate':
       case 'createOrUpdateIfMatchETag': {
         const input = moduleInput(fields, random)
+        const twin = twinOf(fields)
         await upsert(
-          () => registry.updateModule(caller, hub, deviceId, moduleId, input, ifMatch),
-          () => registry.createModule(caller, hub, deviceId, moduleId, input),
+          async () => {
+            if (hasContent(twin))
+              await registry.getModule(caller, hub, deviceId, moduleId).then(() => refuseTwin(twin, mode))
+            await registry.updateModule(caller, hub, deviceId, moduleId, input, ifMatch)
+          },
+          () => registry.createModule(caller, hub, deviceId, moduleId, input, twin),
           { absent: 404010, exists: 409301 },
         )
       }
@@ -136,7 +143,9 @@ export function createBulk(needs: { registry: DeviceRegistry & ModuleRegistry; r
     await Promise.all(
       [...Map.groupBy(items, ({ deviceId }) => deviceId).values()].map(async (ofDevice) => {
         for (const item of ofDevice)
-          await apply(caller, hub, item).catch((thrown: unknown) => void failed.set(item, bulkError(item, thrown)))
+          await apply(caller, hub, item).catch(
+            (thrown: unknown) => void failed.set(item, bulkError(item, itemError(log, hub, item, thrown))),
+          )
       }),
     )
     const errors = items.flatMap((item) => failed.get(item) ?? [])
@@ -173,8 +182,22 @@ function requiredEtag(fields: Fields, etag: string | undefined): IfMatch {
   return ifMatch.kind === 'absent' ? fields.fail('etag', 'an etag or * for this importMode', 'none') : ifMatch
 }
 
+const noTwinChange = (mode: ImportMode): ServiceError =>
+  new ServiceError(
+    400003,
+    `importMode ${mode} of a twin that exists is not available: this release does not change twins from the service side.`,
+  )
+
+const hasContent = (twin: TwinContent): boolean =>
+  [twin.tags, twin.desired, twin.reported ?? {}].some((part) => Object.keys(part).length > 0)
+
+/** What cannot be written must not look as if it had been. */
+function refuseTwin(twin: TwinContent, mode: ImportMode): void {
+  if (hasContent(twin)) throw noTwinChange(mode)
+}
+
 /**
- * The first twin of a device that is created with tags and desired properties (C# AddDeviceWithTwinAsync); with
+ * The first twin of an identity that is created with tags and desired properties (C# AddDeviceWithTwinAsync); with
  * reported ones too where a provisioning service elsewhere moves it here.
  */
 function twinOf(fields: Fields): TwinContent {
@@ -193,14 +216,12 @@ function twinOf(fields: Fields): TwinContent {
   return twin
 }
 
-function bulkError({ fields, deviceId, moduleId }: Item, thrown: unknown): BulkError {
-  const { errorCode, errorStatus } = itemError(thrown)
+function bulkError({ fields, deviceId, moduleId }: Item, error: ReturnType<typeof itemError>): BulkError {
   const mode = fields.get('importMode')
   return {
     deviceId,
     moduleId: moduleId ?? null,
-    errorCode,
-    errorStatus,
+    ...error,
     operation: typeof mode === 'string' ? mode.slice(0, limits.idLength) : 'create',
   }
 }

@@ -23,7 +23,7 @@ async function follow(changed: (changes: readonly Change[] | 'all') => Promise<v
     clock: new TestClock(),
     log: silentLog,
     changed,
-    recheck: () => {},
+    recheck: async () => {},
   })
   await follower.start()
   seen.bounds = 0

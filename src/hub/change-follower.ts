@@ -25,7 +25,7 @@ interface FollowerNeeds {
   /** Looks at what changed; 'all' when entries were trimmed before they could be read. */
   readonly changed: (changes: readonly Change[] | 'all') => Promise<void>
   /** What else is done as often as the sequence is re-checked without a hint. */
-  readonly recheck: () => void
+  readonly recheck: () => Promise<void>
 }
 
 /** Follows the change sequence: on every hint, before every message, and every `sessionRecheckMs` with no bus at all. */
@@ -82,7 +82,7 @@ export function createChangeFollower(needs: FollowerNeeds): ChangeFollower {
   }
 
   const failed = (error: unknown) =>
-    log.error({ error }, 'the change sequence could not be read; sessions stay as they are')
+    log.error({ error }, 'live sessions could not be looked at again; they stay as they are')
 
   return {
     current,
@@ -94,8 +94,7 @@ export function createChangeFollower(needs: FollowerNeeds): ChangeFollower {
         clock,
         limits.sessionRecheckMs,
         async () => {
-          needs.recheck()
-          await current()
+          await Promise.all([needs.recheck(), current()])
         },
         failed,
       )

@@ -96,6 +96,16 @@ test('policies with DeviceConnect speak for every device; the others do not', as
   await refused({ key: keyOf('device'), skn: 'device' }, 401003, 'hub1.example/messages')
 })
 
+test('a device that is called api-version=… is a device like any other', async () => {
+  await hub.registry.putDevice(operator, iotHub, 'api-version=1', sasDevice(), absent)
+  const sr = 'hub1.example/devices/api-version=1'
+  await withToken('api-version=1', token(sr))
+  await hub.registry.putModule(operator, iotHub, 'Dev.1', 'api-version=1', sasDevice(), absent)
+  await withToken('Dev.1', token('hub1.example/devices/Dev.1/modules/api-version=1'), 'api-version=1')
+  const { primaryKey } = iotHub.policies.find(({ keyName }) => keyName === 'device')!
+  await expect(withToken('Dev.1', token(sr, { key: primaryKey, skn: 'device' }))).rejects.toEqual(refusal(401003))
+})
+
 test.each([
   ['no token at all', { kind: 'none' }, 401003, 'neither a token nor'],
   ['something else', { kind: 'sas', token: 'Bearer x' }, 401003, 'not of the form'],
@@ -168,7 +178,11 @@ test('thumbprints: SHA-1 or SHA-256, either slot, any letter case; other certifi
     thumbprinted(null, leaf!.sha256),
   ].entries()) {
     await hub.registry.putDevice(operator, iotHub, `t${n}`, body, absent)
-    expect(await authenticate(`t${n}`, x509)).toMatchObject({ scope: 'device', type: 'x509', expiresAt: undefined })
+    expect(await authenticate(`t${n}`, x509)).toMatchObject({
+      scope: 'device',
+      type: 'x509',
+      expiresAt: leaf!.notAfter,
+    })
   }
   await expect(authenticate('t0', { kind: 'x509', chain: await certificate('whatever') })).rejects.toEqual(
     refusal(401003, 'neither registered thumbprint'),

@@ -8,7 +8,7 @@ import { decodeKey } from '../crypto/keys.ts'
 import { parseSasToken, resourcesOf, type SasToken, verifySas } from '../crypto/sas.ts'
 import { isIdentityId } from '../documents/identity-ids.ts'
 import type { Store } from '../store/store.ts'
-import type { Identity } from './identity.ts'
+import type { Grant, Identity } from './identity.ts'
 import { type Authentication, type DeviceRecord, devices, keyOf, type ModuleRecord, modules } from './records.ts'
 import { namedIdentity, reaches } from './token-scope.ts'
 
@@ -82,8 +82,9 @@ export function createDeviceAuth(needs: { store: Store; control: Control; clock:
     const readings = resourcesOf(token)
     if (!readings.some((resource) => reaches(resource, claim, token.skn === undefined ? 'identity' : 'policy')))
       throw unauthorized(`The token's resource does not name ${nameOf(claim)} at hub ${claim.hub.hostNames[0]}.`)
-    const scope = token.skn === undefined ? proveKeys(claim, token, authentication) : provePolicy(claim.hub, token)
-    return { scope, type: 'sas', expiresAt: token.se * 1000 }
+    const proof = { type: 'sas', expiresAt: token.se * 1000 } as const
+    if (token.skn === undefined) return { ...proof, scope: proveKeys(claim, token, authentication) }
+    return { ...proof, scope: 'hub', grant: provePolicy(claim.hub, token) }
   }
 
   async function proveCertificate(
@@ -93,18 +94,13 @@ export function createDeviceAuth(needs: { store: Store; control: Control; clock:
   ): Promise<Proof> {
     const [leaf, ...presented] = parseChain(chain)
     if (leaf === undefined) throw unauthorized(`${nameOf(claim)} presented no certificate.`)
-    const proof: Proof = {
-      scope: claim.moduleId === undefined ? 'device' : 'module',
-      type: 'x509',
-      expiresAt: undefined,
-    }
+    const proof = { scope: claim.moduleId === undefined ? 'device' : 'module', type: 'x509' } as const
     switch (authentication.type) {
       case 'selfSigned':
         requireThumbprint(leaf, authentication, clock.now())
-        return proof
+        return { ...proof, expiresAt: leaf.notAfter }
       case 'certificateAuthority':
-        await requireAuthority(claim, leaf, presented)
-        return proof
+        return { ...proof, ...(await requireAuthority(claim, leaf, presented)) }
       case 'sas':
       case 'none':
         throw unauthorized(
@@ -113,7 +109,11 @@ export function createDeviceAuth(needs: { store: Store; control: Control; clock:
     }
   }
 
-  async function requireAuthority(claim: Claim, leaf: Certificate, presented: readonly Certificate[]): Promise<void> {
+  async function requireAuthority(
+    claim: Claim,
+    leaf: Certificate,
+    presented: readonly Certificate[],
+  ): Promise<Pick<Proof, 'expiresAt' | 'grant'>> {
     const expected = claim.moduleId === undefined ? claim.deviceId : `${claim.deviceId}/${claim.moduleId}`
     if (leaf.commonName !== expected)
       throw unauthorized(
@@ -123,6 +123,7 @@ export function createDeviceAuth(needs: { store: Store; control: Control; clock:
     const anchors = certificates.map(({ certificate }) => certificate)
     const verdict = validateChain({ leaf, presented, anchors, now: clock.now() })
     if (!verdict.ok) throw unauthorized(`The certificate chain is not trusted (${verdict.reason}): ${verdict.detail}`)
+    return { expiresAt: verdict.validUntil, grant: { kind: 'authority', sha256: verdict.anchor.sha256 } }
   }
 
   return {
@@ -144,7 +145,7 @@ interface Found {
   readonly module: ModuleRecord | undefined
 }
 
-type Proof = Pick<Identity, 'scope' | 'type' | 'expiresAt'>
+type Proof = Pick<Identity, 'scope' | 'type' | 'expiresAt' | 'grant'>
 
 /** The identity's own keys, primary then secondary. */
 function proveKeys(claim: Claim, token: SasToken, authentication: Authentication): 'device' | 'module' {
@@ -152,27 +153,29 @@ function proveKeys(claim: Claim, token: SasToken, authentication: Authentication
     throw unauthorized(
       `${nameOf(claim)} is registered with authentication type ${authentication.type}; a token does not let it in.`,
     )
-  if (!signedByEither(token, authentication))
+  if (signingKey(token, authentication) === undefined)
     throw unauthorized(`The token's signature was made with neither key of ${nameOf(claim)}.`)
   return claim.moduleId === undefined ? 'device' : 'module'
 }
 
 /** A policy with DeviceConnect speaks for every device of its hub (hub-device.md 1.1). */
-function provePolicy(hub: IotHub, token: SasToken): 'hub' {
+function provePolicy(hub: IotHub, token: SasToken): Grant {
   const policy = hub.policies.find(({ keyName }) => keyName.toLowerCase() === token.skn?.toLowerCase())
   // One text for both: a stranger does not learn which policies exist.
-  if (policy === undefined || !signedByEither(token, policy))
+  const key = policy && signingKey(token, policy)
+  if (policy === undefined || key === undefined)
     throw unauthorized(`There is no policy ${JSON.stringify(token.skn)} with a key that made this signature.`)
   if (!policy.rights.includes('DeviceConnect'))
     throw new ServiceError(401002, `The policy ${policy.keyName} does not have the right DeviceConnect.`)
-  return 'hub'
+  return { kind: 'policy', keyName: policy.keyName, key }
 }
 
-const signedByEither = (
+/** Which of the two keys made the token. */
+const signingKey = (
   token: SasToken,
   keys: { readonly primaryKey: string; readonly secondaryKey: string },
-): boolean =>
-  [keys.primaryKey, keys.secondaryKey].some((text) => {
+): string | undefined =>
+  [keys.primaryKey, keys.secondaryKey].find((text) => {
     const key = decodeKey(text)
     return key !== undefined && verifySas(token, key)
   })

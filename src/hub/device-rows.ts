@@ -83,6 +83,7 @@ export function newModuleRows(
   made: readonly ModuleRecord[],
   list: StoredList,
   now: number,
+  twin = EMPTY,
 ): Rows {
   const value: ModuleList = { modules: [...(list?.value.modules ?? []), ...made.map(({ moduleId }) => moduleId)] }
   const listId = keyOf(hub.name, { deviceId })
@@ -95,7 +96,7 @@ export function newModuleRows(
     put: [
       ...made.flatMap((module, at) => [
         { collection: modules, id: ids[at]!, value: module },
-        { collection: twins, id: ids[at]!, value: freshTwin(EMPTY, now) },
+        { collection: twins, id: ids[at]!, value: freshTwin(twin, now) },
       ]),
       { collection: moduleLists, id: listId, value },
     ],

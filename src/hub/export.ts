@@ -41,8 +41,9 @@ export function createDeviceExport({ store }: { readonly store: Store }): Device
     return found
   }
 
-  return async (hub, { after, keys }) => {
-    const scan = { prefix: `${hub.name}/`, limit: limits.exportPage, after }
+  /** A few devices, which may have many modules. */
+  async function step(hub: IotHub, after: string | undefined, keys: boolean): Promise<ExportPage> {
+    const scan = { prefix: `${hub.name}/`, limit: limits.exportStep, after }
     const { items, next } = await store.scan(devices, scan)
     const ids = items.map(({ id }) => id)
     const lists = await all(moduleLists, ids)
@@ -56,6 +57,19 @@ export function createDeviceExport({ store }: { readonly store: Store }): Device
         return module === undefined ? [] : [moduleLine(module, twinOf.get(id)?.value, keys)]
       }),
     ])
+    return { lines, ...(next !== undefined && { next }) }
+  }
+
+  return async (hub, { after, keys }) => {
+    const lines: object[] = []
+    let [read, bytes, next] = [0, 0, after]
+    do {
+      const few = await step(hub, next, keys)
+      lines.push(...few.lines)
+      read += limits.exportStep
+      bytes += Buffer.byteLength(JSON.stringify(few.lines))
+      next = few.next
+    } while (next !== undefined && read < limits.exportPage && bytes < limits.exportPageBytes)
     return { lines, ...(next !== undefined && { next }) }
   }
 }

@@ -10,6 +10,7 @@ import { createChangeRetention } from './change-retention.ts'
 import { createChanges } from './changes.ts'
 import { createDeviceAuth, type DeviceAuth } from './device-auth.ts'
 import { createDeviceExport, type DeviceExport } from './export.ts'
+import { createWhyRevoked } from './grants.ts'
 import { createDeviceImport, type DeviceImport } from './import.ts'
 import { createKeyRenewal, type RenewKeys } from './key-renewal.ts'
 import { createModuleRegistry, type ModuleRegistry } from './module-registry.ts'
@@ -64,9 +65,10 @@ export interface Hub {
 
 export function createHub(needs: HubNeeds): Hub {
   const { store, clock, random, log, control, bus } = needs
+  const whyRevoked = createWhyRevoked(control)
   const changes = createChanges({ store, bus, clock })
   const nodes = createNodes(needs)
-  const sessions = createSessions({ store, bus, clock, log, changes, nodes })
+  const sessions = createSessions({ store, bus, clock, log, changes, nodes, whyRevoked })
   const directory = createSessionDirectory({ store, nodes, own: sessions.own })
   const registryNeeds: RegistryNeeds = {
     store,
@@ -84,7 +86,7 @@ export function createHub(needs: HubNeeds): Hub {
   return {
     registry: {
       ...identities,
-      bulk: createBulk({ registry: identities, random }),
+      bulk: createBulk({ registry: identities, random, log }),
       deviceImport: createDeviceImport(registryNeeds),
       deviceExport: createDeviceExport(registryNeeds),
       renewKeys: createKeyRenewal(registryNeeds),

@@ -15,9 +15,16 @@ export interface Identity {
   readonly type: 'sas' | 'x509'
   /** State of the credentials that were used (`keyed` of the record); a change of them cuts the session. */
   readonly keyed: number
-  /** Milliseconds; undefined: the credential does not expire (X.509). */
-  readonly expiresAt: number | undefined
+  /** Milliseconds: of the token, or of the first certificate of the chain to end. */
+  readonly expiresAt: number
+  /** What of its hub let it in; absent: its own keys or thumbprints did. The session ends when that is gone. */
+  readonly grant?: Grant
 }
+
+/** The key of a policy that made the token, or the CA certificate that the chain led to. */
+export type Grant =
+  | { readonly kind: 'policy'; readonly keyName: string; readonly key: string }
+  | { readonly kind: 'authority'; readonly sha256: string }
 
 /** `iothub-connection-auth-method` (hub-device.md 5.1). */
 export const authMethodOf = (identity: Pick<Identity, 'scope' | 'type'>): string =>

@@ -1,4 +1,4 @@
-import { asServiceError, ServiceError } from '../base/errors.ts'
+import { ServiceError } from '../base/errors.ts'
 import { Fields } from '../base/json.ts'
 import type { Caller, IotHub } from '../control/control.ts'
 import { isIdentityId } from '../documents/identity-ids.ts'
@@ -90,11 +90,9 @@ export function createKeyRenewal(needs: RegistryNeeds): RenewKeys {
     const outcomes = await Promise.all(
       items.map(async (item) => {
         const named: Named = { id: item.deviceId, moduleId: item.moduleId ?? null }
-        const keys = await renew(caller, hub, item, policyKey).catch((thrown: unknown) => {
-          const error = asServiceError(thrown)
-          if (error.status >= 500) log.error({ hub: hub.name, ...named, cause: error.cause }, 'keys not renewed')
-          return itemError(error)
-        })
+        const keys = await renew(caller, hub, item, policyKey).catch((thrown: unknown) =>
+          itemError(log, hub, item, thrown),
+        )
         return { ...named, ...keys }
       }),
     )

@@ -3,6 +3,7 @@ import { type IfMatch, identityEtag, requireMatch } from '../base/etags.ts'
 import { limits } from '../base/limits.ts'
 import type { Caller, IotHub } from '../control/control.ts'
 import { isIdentityId, isSystemModule } from '../documents/identity-ids.ts'
+import type { TwinContent } from '../documents/twin-record.ts'
 import type { Stored } from '../store/store.ts'
 import { sameAuthentication } from './authentication.ts'
 import { newModuleRows, type StoredList, together } from './device-rows.ts'
@@ -40,6 +41,7 @@ export interface ModuleRegistry {
     deviceId: string,
     moduleId: string,
     input: ModuleInput,
+    twin?: TwinContent,
   ): Promise<ModuleDocument>
   updateModule(
     caller: Caller,
@@ -57,7 +59,7 @@ export function createModuleRegistry(needs: RegistryNeeds): ModuleRegistry {
   const told = (caller: Caller, hub: IotHub, deviceId: string, moduleId: string, what: string) =>
     log.debug({ caller: caller.name, hub: hub.name, deviceId, moduleId }, what)
 
-  const createModule: ModuleRegistry['createModule'] = async (caller, hub, deviceId, moduleId, input) => {
+  const createModule: ModuleRegistry['createModule'] = async (caller, hub, deviceId, moduleId, input, twin) => {
     requireOwnDevice(caller, deviceId)
     requireId('module ID', moduleId)
     return settle(changes, hub, async () => {
@@ -79,7 +81,7 @@ export function createModuleRegistry(needs: RegistryNeeds): ModuleRegistry {
       }
       return {
         // The device's version is not touched: its etag is the device's own.
-        change: together(newModuleRows(hub, deviceId, [record], list, clock.now()), {
+        change: together(newModuleRows(hub, deviceId, [record], list, clock.now(), twin), {
           expect: [{ in: devices, id: device.id, version: device.version }],
           put: [],
         }),

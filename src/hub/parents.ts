@@ -1,9 +1,9 @@
 import { ServiceError } from '../base/errors.ts'
 import { limits } from '../base/limits.ts'
 import { deviceOfScope, edgeScopeOf } from '../documents/identity-ids.ts'
-import type { Expectation, Store } from '../store/store.ts'
+import type { Expectation, Store, Stored } from '../store/store.ts'
 import type { DeviceInput } from './devices.ts'
-import { devices, keyOf } from './records.ts'
+import { type DeviceRecord, devices, keyOf } from './records.ts'
 
 export interface Parents {
   readonly parentScopes: readonly string[] | undefined
@@ -39,7 +39,10 @@ export async function findParents(
   return { parentScopes, expect: await climb(store, hub, deviceId, iotEdge, parentScopes[0]!) }
 }
 
-/** Follows the parents up to the top: each must be an Edge device of this hub, at most five, never the device itself. */
+/**
+ * Follows the parents up to the top, or to one that was deleted: each must be an Edge device of this hub, at most five,
+ * never the device itself.
+ */
 async function climb(
   store: Pick<Store, 'get'>,
   hub: string,
@@ -53,12 +56,12 @@ async function climb(
   for (let next: string | undefined = scope; next !== undefined; ) {
     const parentId = deviceOfScope(next)
     const id = parentId === undefined ? undefined : keyOf(hub, { deviceId: parentId })
-    const parent = id === undefined ? undefined : await store.get(devices, id)
-    if (
-      id === undefined ||
-      !parent?.value.iotEdge ||
-      edgeScopeOf(parent.value.deviceId, parent.value.generationId) !== next
-    )
+    const found = id === undefined ? undefined : await store.get(devices, id)
+    const parent: Stored<DeviceRecord> | undefined =
+      found && edgeScopeOf(found.value.deviceId, found.value.generationId) === next ? found : undefined
+    // The parent lost its own: that scope never comes back, so it ends the climb and closes no circle.
+    if (parent === undefined && next !== scope) break
+    if (id === undefined || !parent?.value.iotEdge)
       throw new ServiceError(400028, `The scope ${JSON.stringify(next)} is not that of an Edge device in this hub.`)
     if (parentId === deviceId)
       throw new ServiceError(400028, `The scope ${JSON.stringify(scope)} would make ${deviceId} an ancestor of itself.`)

@@ -18,6 +18,7 @@ import {
   deviceDocument,
   deviceExists,
   deviceNotFound,
+  deviceScopeOf,
   parseDevice,
   requireId,
 } from './devices.ts'
@@ -110,7 +111,10 @@ export function createDeviceRegistry(needs: RegistryNeeds): DeviceRegistry {
       requireMatch(ifMatch, identityEtag(stored.version))
       const old = stored.value
       const iotEdge = input.iotEdge ?? old.iotEdge
-      const parents = await findParents(store, hub.name, deviceId, iotEdge, input, old.parentScopes)
+      // An Edge device that becomes a leaf: the scope in the document that the client read is its own, not a parent's.
+      const isOwnScope = old.iotEdge && input.deviceScope === deviceScopeOf(old)
+      const said = isOwnScope ? { ...input, deviceScope: undefined } : input
+      const parents = await findParents(store, hub.name, deviceId, iotEdge, said, old.parentScopes)
       const record = deviceRecord(hub, old, { ...input, iotEdge }, parents.parentScopes, { ...old, now: clock.now() })
       const list = iotEdge && !old.iotEdge ? await store.get(moduleLists, stored.id) : undefined
       const system =

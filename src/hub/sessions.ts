@@ -7,6 +7,7 @@ import type { Store, Stored } from '../store/store.ts'
 import { createActivityWriter } from './activity-writer.ts'
 import { createChangeFollower } from './change-follower.ts'
 import type { Changes } from './changes.ts'
+import type { WhyRevoked } from './grants.ts'
 import type { Identity } from './identity.ts'
 import { createLiveSessions, type LiveSession } from './live-sessions.ts'
 import type { Nodes } from './nodes.ts'
@@ -67,10 +68,11 @@ export interface SessionsNeeds {
   readonly log: Log
   readonly changes: Changes
   readonly nodes: Nodes
+  readonly whyRevoked: WhyRevoked
 }
 
 export function createSessions(needs: SessionsNeeds): Sessions & { readonly own: OwnState } {
-  const { store, bus, clock, log, changes, nodes } = needs
+  const { store, bus, clock, log, changes, nodes, whyRevoked } = needs
   const live = createLiveSessions()
   const activity = createActivityWriter({ store, clock, log })
   let lastFence = 0
@@ -81,7 +83,10 @@ export function createSessions(needs: SessionsNeeds): Sessions & { readonly own:
     clock,
     log,
     changed: (seen) => verify(seen === 'all' ? live.all() : live.affectedBy(seen)),
-    recheck: cutExpired,
+    recheck: async () => {
+      cutExpired()
+      await cutRevoked()
+    },
   })
 
   /** Reads again what let these sessions in, and cuts those that would not be let in now. */
@@ -145,8 +150,18 @@ export function createSessions(needs: SessionsNeeds): Sessions & { readonly own:
 
   function cutExpired(): void {
     const latest = clock.now() - limits.sessionTokenGraceMs
-    for (const session of live.all())
-      if (session.identity.expiresAt !== undefined && session.identity.expiresAt < latest) cut(session, 'expired')
+    for (const session of live.all()) if (session.identity.expiresAt < latest) cut(session, 'expired')
+  }
+
+  /** Those that a policy, a CA certificate or a hub let in which is gone. */
+  async function cutRevoked(): Promise<void> {
+    const sessions = live.all()
+    if (sessions.length === 0) return
+    const reasons = await whyRevoked(sessions.map(({ identity }) => identity))
+    for (const [at, session] of sessions.entries()) {
+      const reason = reasons[at]
+      if (reason !== undefined) cut(session, reason)
+    }
   }
 
   /** The commit that makes a connection the identity's; undefined when something moved meanwhile. */
@@ -277,7 +292,7 @@ function refusal({ deviceId, moduleId }: Identity, reason: CutReason | 'closed')
     case 'credentials':
       return new ServiceError(401003, `The credentials of ${who} have changed. Connect with the new ones.`)
     case 'expired':
-      return new ServiceError(401003, `The token of ${who} has expired. Connect with a new one.`)
+      return new ServiceError(401003, `The token or certificate of ${who} has expired. Connect with a new one.`)
     case 'stopping':
       return new ServiceError(503001, 'This service is stopping. Connect again in a moment.')
   }

@@ -30,6 +30,8 @@ export interface Telemetry {
   bounds(hub: IotHub, partition: number): Promise<{ readonly first: number; readonly next: number }>
   /** Forgets what is older than each hub keeps it. */
   trim(): Promise<void>
+  /** All of a hub that is being deleted, or the next one of its name would have it. */
+  forget(hubName: string): Promise<void>
   start(): void
   stop(): void
 }
@@ -59,6 +61,14 @@ export function createTelemetry(needs: {
 
   return {
     trim,
+
+    async forget(hubName) {
+      for (let partition = 0; partition < limits.hubPartitions; partition++) {
+        const name = logOf(hubName, partition)
+        const { first, next } = await telemetry.bounds(name)
+        if (first < next) await telemetry.trim(name, next)
+      }
+    },
 
     async send(session, message) {
       const size = message.body.length + propertiesSize(message)

@@ -1,5 +1,6 @@
 import type { IotHub } from '../control/control.ts'
 import { isNamed } from '../control/hosts.ts'
+import { segmentsOf } from '../crypto/sas.ts'
 import type { IdentityKey } from './records.ts'
 
 /**
@@ -11,7 +12,7 @@ export function namedIdentity(
   hub: IotHub,
   resource: string,
 ): { readonly deviceId: string; readonly moduleId: string | undefined } | undefined {
-  const [host = '', devices, deviceId, modules, moduleId, ...rest] = segmentsOf(resource)
+  const [host = '', devices, deviceId, modules, moduleId, ...rest] = scopeOf(resource)
   if (!isNamed(hub.hostNames, host) || devices?.toLowerCase() !== 'devices' || !deviceId || rest.length > 0)
     return undefined
   if (modules === undefined) return { deviceId, moduleId: undefined }
@@ -34,12 +35,13 @@ export function reaches(
     return sameDevice && (sameModule || (signer === 'policy' && named.moduleId === undefined))
   }
   if (signer === 'identity') return false
-  const [host = '', devices, ...rest] = segmentsOf(resource)
+  const [host = '', devices, ...rest] = scopeOf(resource)
   return isNamed(wanted.hub.hostNames, host) && (devices ?? 'devices').toLowerCase() === 'devices' && rest.length === 0
 }
 
 /** Tokens made by the VS Code extension end in a segment `api-version=…`, which means nothing (hub-device.md 1.1). */
-function segmentsOf(resource: string): string[] {
-  const segments = resource.replace(/^\/+|\/+$/g, '').split('/')
-  return segments.at(-1)?.startsWith('api-version=') ? segments.slice(0, -1) : segments
+function scopeOf(resource: string): string[] {
+  const segments = segmentsOf(resource)
+  // Where no name stands: a device may be called so, and without its name its token would be one for all devices.
+  return segments.length % 2 === 0 && segments.at(-1)?.startsWith('api-version=') ? segments.slice(0, -1) : segments
 }

@@ -72,9 +72,10 @@ export function createTwins({ store, changes, clock, directory }: TwinsNeeds): T
     const patch = parsePatch(text)
     const { hub, deviceId, moduleId } = session.identity
     const id = keyOf(hub.name, { deviceId, moduleId })
-    await session.confirm()
     return settle(changes, hub, async () => {
       const stored = await store.get(twins, id)
+      // After reading: what was read is then of this session's identity, not of the next one of its name.
+      await session.confirm()
       if (stored === undefined) throw notFound(deviceId, moduleId)
       const { reported } = stored.value
       if (version !== undefined && version !== reported.version)
@@ -100,9 +101,9 @@ export function createTwins({ store, changes, clock, directory }: TwinsNeeds): T
   return {
     async getForDevice(session) {
       const { hub, deviceId, moduleId } = session.identity
-      await session.confirm()
       await patching.get(session)
       const twin = await store.get(twins, keyOf(hub.name, { deviceId, moduleId }))
+      await session.confirm()
       if (twin === undefined)
         throw moduleId === undefined ? deviceNotFound(deviceId) : moduleNotFound(deviceId, moduleId)
       session.touch()

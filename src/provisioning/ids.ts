@@ -21,7 +21,10 @@ export function requireId(name: 'registrationId' | 'enrollmentGroupId', id: stri
 export const shown = (text: string): string =>
   JSON.stringify(text.length > limits.idLength ? `${text.slice(0, limits.idLength)}…` : text)
 
-export const sameId = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase()
+/** Only ASCII has letter case here: what else has an ASCII letter for its lower case (the Kelvin sign) is another name. */
+export const sameId = (a: string, b: string): boolean => a === b || lowerAscii(a) === lowerAscii(b)
+
+const lowerAscii = (text: string): string => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
 
 /**
  * Id of a document in the store. The ID scope, not the name, tells instances apart: a service that was deleted and made

@@ -24,7 +24,7 @@ export function parseQuery(specification: unknown): Admits {
   const text = fields.required('query', fields.string('query'))
   if (text.length > limits.enrollmentQueryLength)
     fields.fail('query', `at most ${limits.enrollmentQueryLength} characters`, String(text.length))
-  const match = SELECT_ALL.exec(text.trim().replace(/\s*;$/, ''))
+  const match = SELECT_ALL.exec(text.trim().replace(/;$/, '').trimEnd())
   if (match === null) {
     if (/select\s+\*/i.test(text) && !/\bwhere\b/i.test(text)) return everything
     return fields.fail('query', EXPECTED, shown(text))

@@ -58,6 +58,7 @@ export async function byteStream(socket: Socket, clock: Clock): Promise<ByteStre
       received = received.subarray(count)
       return bytes
     },
-    close: () => void socket.end(),
+    // Not half: whoever keeps his half open would keep the command from ending.
+    close: () => socket.destroySoon(),
   }
 }

@@ -1,9 +1,10 @@
-import { createServer, type Server, type Socket } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { temporaryFolder } from '../../tests/support/folders.ts'
 import { TestClock } from '../base/clock.ts'
 import { limits } from '../base/limits.ts'
+import { byteStream } from './byte-stream.ts'
 import { TpmDeviceError } from './error.ts'
 import { fileTransport, openTpm, parseTpmAddress } from './transport.ts'
 
@@ -86,6 +87,18 @@ test('raw: nobody listens, a connection that ends, a TPM that stays silent', asy
   const waiting = expect(silent.exchange(COMMAND)).rejects.toThrow(/no answer within 120 s/)
   clock.advance(limits.tpmAnswerMs)
   await waiting
+})
+
+test('a connection that was closed is closed, also where the other side keeps its half', async () => {
+  const server = createServer({ allowHalfOpen: true }, (socket) => void socket.resume())
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void server.close())
+  const address = server.address()
+  const socket = connect(typeof address === 'object' ? (address?.port ?? 0) : 0, '127.0.0.1')
+  const closed = new Promise((resolve) => socket.once('close', resolve))
+  const stream = await byteStream(socket, new TestClock())
+  stream.close()
+  await closed
 })
 
 /** Two servers on neighbouring ports. */
