@@ -39,8 +39,9 @@ test('health is exit code 0 when ready, and 1 with the reasons when not', async 
   expect(refused).toMatchObject({ code: 1, err: expect.stringContaining('do not listen; the telemetry store') })
 })
 
-test('health without a service is not ready, which is 1 too', async () => {
-  expect(await muster('health', '--ready-file', 'nowhere.json')).toMatchObject({ code: 1 })
+test('health without a service is not ready; a wrong --ready-file is a wrong command line', async () => {
+  expect(await muster('health')).toMatchObject({ code: 1, err: expect.stringContaining('Not ready: ') })
+  expect(await muster('health', '--ready-file', 'nowhere.json')).toMatchObject({ code: 2 })
 })
 
 test('backup asks until it is complete, shows how far it is, and says what is in it', async () => {
