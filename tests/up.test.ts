@@ -137,7 +137,9 @@ test('an address that is not ours is named with what to do, and the process ends
 
 test('a hub and a service that are made later are reached under their names', async () => {
   const run = (...words: string[]) => runCommand(words, { readyFile: join(folder, 'ready.json') })
-  expect(await run('hub', 'create', '-n', 'later', '-o', 'none')).toEqual({ code: 0, out: '', err: '' })
+  const out = `later.hub.localhost:${muster.ready.ports.https}\n`
+  const told = ['--query', 'properties.hostName', '-o', 'tsv']
+  expect(await run('hub', 'create', '-n', 'later', ...told)).toEqual({ code: 0, out, err: '' })
   expect(await run('hub', 'device-identity', 'show', '-n', 'later', '-d', 'd')).toMatchObject({ code: 3 })
   expect(await run('dps', 'create', '-n', 'later', '-o', 'none')).toEqual({ code: 0, out: '', err: '' })
   expect(await run('dps', 'enrollment', 'list', '-n', 'later')).toEqual({ code: 0, out: '[]\n', err: '' })
