@@ -154,6 +154,15 @@ test('a log line holds no secret', () => {
   expect(redactText('sr=a&sig=c2VjcmV0%3D&se=1; SharedAccessKey=c2VjcmV0; Bearer c2VjcmV0')).not.toContain('c2VjcmV0')
 })
 
+test('a log line repeats so much of a text and no more', () => {
+  const lines: string[] = []
+  const log = createLog('info', { write: (line) => void lines.push(line) }).child({ thread: 1 })
+  const text = 'x'.repeat(limits.logTextLength)
+  log.info({ path: text, client: `${text}yy`, count: 3 }, 'hello')
+  const expected = { thread: 1, path: text, client: `${text}… (602 characters)`, count: 3, msg: 'hello' }
+  expect(JSON.parse(lines[0]!)).toMatchObject(expected)
+})
+
 test('a seed gives the same chance again', () => {
   const draw = () => {
     const random = seededRandom(42)

@@ -31,6 +31,8 @@ export const limits = {
   /** DPS device and service messages: 96 KB (dps.md 8.6); the hub's registry calls carry up to 100 items. */
   dpsBodyBytes: 96 * 1024,
   hubBodyBytes: 1024 * 1024,
+  /** Chunks, or network reads, of one body: 4 MB in packets of a slow network, or a chunk for each line of an import. */
+  httpBodyPieces: 8_192,
   httpHeadersMs: 10_000,
   httpRequestMs: 30_000,
   httpKeepAliveMs: 75_000,
@@ -45,6 +47,8 @@ export const limits = {
   telemetryMessageBytes: 256 * 1024,
   /** Keep-alive above this counts as this; so does 0 (hub-device.md 2.1). */
   mqttKeepAliveSeconds: 1_177,
+  /** A timer that is so late, or early, by the machine's clock means that the clock was set. */
+  clockStepMs: 5_000,
   mqttSubscriptions: 50,
   /** Packets of one session waiting for their commit before its socket is paused. */
   mqttInFlight: 256,
@@ -60,6 +64,8 @@ export const limits = {
   // --- WebSockets
   /** One message of a client: its largest MQTT packet, and what it sends along. */
   webSocketMessageBytes: 512 * 1024,
+  /** Frames of one message, and pieces in which one frame arrives: `ws` keeps an object for each, however little it holds. */
+  webSocketPieces: 1_024,
   /**
    * All that a client may send before it has proved who it is: a CONNECT and a DPS register message, framing included.
    * Frames are put together before anybody looks into them, so that the limits of their content come too late.
@@ -333,6 +339,8 @@ export const limits = {
   threadStopMs: 20_000,
 
   // --- operation
+  /** Characters of one text of a log line, causes of faults apart. */
+  logTextLength: 600,
   /** Label values of one metric; beyond them all are counted as `other`. */
   metricSeries: 300,
   /** How long the threads are waited for when somebody asks for metrics. */

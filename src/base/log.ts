@@ -1,4 +1,5 @@
 import { type Logger, pino } from 'pino'
+import { limits } from './limits.ts'
 
 export type Log = Logger
 
@@ -25,11 +26,31 @@ const redact = {
 /** Errors in full: message, code, stack, cause. */
 const serializers = { cause: pino.stdSerializers.errWithCause, error: pino.stdSerializers.errWithCause }
 
+/** Names and paths are the sender's: a stranger who repeats a few bytes must not write thousands each time. */
+const formatters = {
+  log: (line: Record<string, unknown>): Record<string, unknown> => {
+    const long = Object.entries(line).filter(
+      ([, value]) => typeof value === 'string' && value.length > limits.logTextLength,
+    )
+    if (long.length === 0) return line
+    return { ...line, ...Object.fromEntries(long.map(([name, value]) => [name, shortened(value as string)])) }
+  },
+}
+
+const shortened = (text: string): string => `${text.slice(0, limits.logTextLength)}… (${text.length} characters)`
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 
 /** A log that writes JSON lines to `destination` (default: standard error) and never a secret. */
 export function createLog(level: LogLevel, destination?: { write(line: string): void }): Log {
-  const options = { level, redact, serializers, base: {}, timestamp: () => `,"time":"${new Date().toISOString()}"` }
+  const options = {
+    level,
+    redact,
+    serializers,
+    formatters,
+    base: {},
+    timestamp: () => `,"time":"${new Date().toISOString()}"`,
+  }
   return destination === undefined ? pino(options, pino.destination({ fd: 2, sync: true })) : pino(options, destination)
 }
 

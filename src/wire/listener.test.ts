@@ -122,6 +122,28 @@ test.each(['TLSv1.2', 'TLSv1.3'] as const)('the chain is seen as presented, over
   }
 })
 
+test('two connections from one port to two of our addresses keep deadlines of their own', async () => {
+  const clock = new TestClock()
+  const { port, served } = await start({ clock, address: '0.0.0.0' })
+  const dial = async (host: string, localPort?: number): Promise<Socket> => {
+    const socket = connectTcp({ port, host, localAddress: '127.0.0.1', ...(localPort ? { localPort } : {}) })
+    sockets.push(socket)
+    await once(socket, 'connect')
+    return socket
+  }
+  const early = await dial('127.0.0.1')
+  const later = await client(port, { socket: await dial('127.0.0.2', early.localPort) })
+  const both = [later, await client(port, { socket: early })]
+  for (const { peer } of served) peer.proved()
+  clock.advance(limits.proveMs)
+  const stillThere = both.map(
+    (socket) =>
+      new Promise((resolve) => socket.once('data', () => resolve('there')).once('close', () => resolve('cut'))),
+  )
+  for (const { socket } of served) socket.write('are you there?')
+  expect(await Promise.all(stillThere)).toEqual(['there', 'there'])
+})
+
 test('more certificates than allowed: closed, and never served', async () => {
   const { port, served } = await start()
   const cert = device.certificate + deviceCa.certificate.repeat(limits.presentedChain - 1)

@@ -88,7 +88,7 @@ function createAcceptance(options: ListenOptions) {
     inAll: limits.unprovedConnections,
     waiting: limits.waitingConnections,
   })
-  /** By address and port of the peer: that is all that a TLSSocket and the socket under it have in common. */
+  /** By its addresses: they are all that a TLSSocket and the socket under it have in common. */
   const connections = new Map<string, Connection>()
   const handshake = count(options, () => ({ all: connections.size, ...places.count() }))
 
@@ -116,7 +116,7 @@ function createAcceptance(options: ListenOptions) {
 
   const accept = (raw: Socket): void => {
     raw.on('error', (error) => log.debug({ remote: raw.remoteAddress, reason: error.message }, 'connection failed'))
-    const { remoteAddress, remotePort } = raw
+    const { remoteAddress } = raw
     // Gone before it was accepted.
     if (remoteAddress === undefined) return void raw.destroy()
     const address = plainAddress(remoteAddress)
@@ -141,7 +141,7 @@ function createAcceptance(options: ListenOptions) {
         tls.emit('connection', raw)
       },
     }
-    const id = `${remoteAddress}|${remotePort}`
+    const id = idOf(raw)
     connections.set(id, connection)
     raw.on('close', () => {
       prove(connection)
@@ -152,7 +152,7 @@ function createAcceptance(options: ListenOptions) {
   }
 
   const secured = (socket: TLSSocket): void => {
-    const connection = connections.get(`${socket.remoteAddress}|${socket.remotePort}`)
+    const connection = connections.get(idOf(socket))
     // An error between here and the protocol that takes the socket, or after it, must not end the process.
     socket.on('error', (error) =>
       log.debug({ remote: connection?.address, reason: error.message }, 'connection failed'),
@@ -191,6 +191,10 @@ function createAcceptance(options: ListenOptions) {
     },
   }
 }
+
+/** Our own address too: a peer may use one port for connections to several of ours. */
+const idOf = ({ remoteAddress, remotePort, localAddress }: Socket): string =>
+  `${remoteAddress}|${remotePort}|${localAddress}`
 
 type Handshake = 'ok' | 'failed' | 'refused'
 

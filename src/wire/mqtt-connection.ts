@@ -264,13 +264,18 @@ export class Connection implements MqttSession, MqttConnection {
   #watch(keepAlive: number): void {
     const most = limits.mqttKeepAliveSeconds
     const silence = 1_500 * (keepAlive === 0 ? most : Math.min(keepAlive, most))
+    let due = this.#needs.clock.now()
     const look = (): void => {
-      const left = this.#alive + silence - this.#needs.clock.now()
+      const now = this.#needs.clock.now()
+      // The machine's clock was set, or stood still: it does not tell how long the client was silent, so that counts anew.
+      if (Math.abs(now - due) > limits.clockStepMs) this.#alive = now
+      const left = this.#alive + silence - now
       if (left <= 0) return void this.#cut('keep-alive ran out')
+      due = now + left
       this.#timer = this.#needs.clock.after(left, look)
     }
     this.#timer.cancel()
-    this.#alive = this.#needs.clock.now()
+    this.#alive = due
     look()
   }
 

@@ -1,5 +1,5 @@
 import mqttPacket, { type Packet } from 'mqtt-packet'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { bench, connectPacket, type Gate, gate, publishPacket, settle } from '../../tests/wire-engine/device.ts'
 import { limits } from '../base/limits.ts'
 import { createLog } from '../base/log.ts'
@@ -101,6 +101,27 @@ test.each([
   clock.advance(1)
   expect(server.destroyed).toBe(true)
   expect(face.endings).toEqual(['lost'])
+})
+
+test.each([
+  ['forward', 60 * 60 * 1000],
+  ['back', -60 * 60 * 1000],
+])('a clock that is set %s cuts nobody who speaks, and keeps nobody who does not', async (_, step) => {
+  const { connect, clock, server, send } = bench()
+  await connect({ keepalive: 60 })
+  clock.advance(60_000)
+  send({ cmd: 'pingreq' })
+  await settle()
+  const now = clock.now.bind(clock)
+  vi.spyOn(clock, 'now').mockImplementation(() => now() + step)
+  clock.advance(60_000)
+  expect(server.destroyed).toBe(false)
+  send({ cmd: 'pingreq' })
+  await settle()
+  clock.advance(89_999)
+  expect(server.destroyed).toBe(false)
+  clock.advance(90_000)
+  expect(server.destroyed).toBe(true)
 })
 
 test('waiting for a commit is no silence once it ends, and no excuse if it never does', async () => {

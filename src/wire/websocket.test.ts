@@ -219,6 +219,24 @@ test('a message above the limit ends the connection before it is read', async ()
   expect([received, closed.ended]).toEqual([[], true])
 })
 
+test.each([
+  ['frames', (count: number) => Array.from({ length: count }, () => clientFrame('x', opcodes.continuation, false))],
+  ['network packets', (count: number) => Array.from({ length: count }, () => Buffer.from('x'))],
+] as const)(
+  'a message in crumbs ends the connection, each would cost far more than it holds: %s',
+  async (kind, crumbs) => {
+    const { reading, send, frames, closed } = await dial()
+    const received = reading()
+    const begun =
+      kind === 'frames' ? clientFrame('x', opcodes.binary, false) : clientFrame('x'.repeat(5_000)).subarray(0, 8)
+    await send(begun, ...crumbs(limits.webSocketPieces / 2))
+    expect([frames(), closed.ended]).toEqual([[], false])
+    await send(...crumbs(limits.webSocketPieces))
+    expect(frames()[0]!.payload.readUInt16BE()).toBe(1008)
+    expect([received, closed.ended]).toEqual([[], true])
+  },
+)
+
 test('the largest packet fits into a message of a proved client', async () => {
   const { served, reading, send, ended } = await dial()
   const received = reading()
@@ -320,6 +338,20 @@ test('a stream that nobody reads stops the client', async () => {
   for (let times = 0; times < 50 && client.writableNeedDrain; times++) await settle()
   expect(client.writableNeedDrain).toBe(false)
   expect(read).toBeGreaterThan(taken / 2)
+})
+
+test('a stream that nobody reads stops a client of crumbs as soon', async () => {
+  const { served, stream, send } = await dial()
+  served[0]!.peer.proved()
+  const crumbs = Buffer.concat(Array.from({ length: 100 }, () => clientFrame('x')))
+  for (let times = 0; times < 50; times++) await send(crumbs)
+  expect(stream.readableLength).toBeLessThanOrEqual(200)
+  let read = 0
+  stream.on('data', (bytes: Buffer) => {
+    read += bytes.length
+  })
+  for (let times = 0; times < 200 && read < 5_000; times++) await settle()
+  expect(read).toBe(5_000)
 })
 
 test('a client that does not read stops the stream', async () => {

@@ -29,6 +29,8 @@ export function acceptWebSockets(log: Log, protocols: Readonly<Record<string, Se
     // Compression costs memory for each connection, and the size of its output cannot be known before.
     perMessageDeflate: false,
     maxPayload: limits.webSocketMessageBytes,
+    maxFragments: limits.webSocketPieces,
+    maxBufferedChunks: limits.webSocketPieces,
     autoPong: false,
     handleProtocols: (offered) => chosen(offered) ?? false,
   })
@@ -102,6 +104,8 @@ const UNSUPPORTED_DATA = 1003
 function streamOf(ws: WebSocket, socket: Duplex): Duplex {
   let over = false
   const stream = new Duplex({
+    // Nothing is asked for beyond what waits: in bytes alone, 64 KiB of crumbs would be as many objects.
+    readableHighWaterMark: 1,
     read: () => ws.resume(),
     // The callback comes once the bytes left for the network: that is what makes a slow reader felt.
     write: (chunk: Buffer, _encoding, done) => ws.send(chunk, (error) => done(error ?? null)),

@@ -101,7 +101,6 @@ const renderManagementError =
 function fromFramework(thrown: unknown): ServiceError | undefined {
   const { statusCode } = (thrown ?? {}) as { statusCode?: unknown }
   if (thrown instanceof ServiceError) return undefined
-  if (statusCode === 413) return new ServiceError(413001, 'The request body is larger than the management API takes.')
   if (statusCode === 400) return new ServiceError(400000, 'The request is malformed.', { cause: thrown })
   return undefined
 }

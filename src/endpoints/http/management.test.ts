@@ -473,7 +473,7 @@ describe('what a PUT must not say is refused by name, never ignored', () => {
     ['malformed JSON', '{"a"', 400, /not valid JSON/],
     ['no body', undefined, 400, /resource must be a JSON object, found nothing/],
     ['a list', '[]', 400, /found an array/],
-    ['too much', `"${'x'.repeat(limits.managementBodyBytes)}"`, 413, /larger than the management API takes/],
+    ['too much', `"${'x'.repeat(limits.managementBodyBytes)}"`, 413, /larger than this operation takes/],
   ])('a body that is %s', async (_, body, status, message) => {
     const { call } = await shared
     const answer = await call('PUT', '/provisioningServices/new', body)

@@ -68,10 +68,6 @@ function prepare(needs: RenderNeeds, thrown: unknown, request: FastifyRequest, r
 function fromFramework(thrown: unknown): ServiceError | undefined {
   const { code, statusCode } = (thrown ?? {}) as { code?: unknown; statusCode?: unknown }
   switch (code) {
-    case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return new ServiceError(413001, 'The request body is larger than this operation takes.', { cause: thrown })
-    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
-      return new ServiceError(400004, 'The body is not as long as Content-Length says.', { cause: thrown })
     case 'FST_ERR_BAD_URL':
       return new ServiceError(400004, 'The path holds a malformed percent-encoding.', { cause: thrown })
     case 'FST_ERR_MAX_PARAM_LENGTH':

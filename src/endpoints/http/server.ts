@@ -9,6 +9,8 @@ import { createMetrics, type Metrics } from '../../base/metrics.ts'
 import type { Random } from '../../base/random.ts'
 import { type Peer, peerOf } from '../../wire/listener.ts'
 import type { Upgrade } from '../../wire/websocket.ts'
+import { readBody } from './body.ts'
+import { serverConnections } from './connections.ts'
 import { type Render, renderDpsError, renderHubError } from './render.ts'
 
 /** One face of the HTTP endpoint: registers its routes and its error handler on an instance of its own. */
@@ -16,6 +18,8 @@ export type Routes = (app: FastifyInstance) => void
 
 export interface HttpNeeds {
   readonly clock: Clock
+  /** Times connections out; default `clock`. */
+  readonly deadlines?: Clock
   readonly random: Random
   readonly log: Log
   readonly metrics?: Metrics
@@ -26,6 +30,7 @@ export interface HttpEndpoint {
   serve(socket: Duplex): void
   /** For tests: a request through the whole stack with no socket. */
   readonly app: FastifyInstance
+  /** Answers what is under way, within `limits.closeGraceMs`; every other connection ends at once. */
   close(): Promise<void>
 }
 
@@ -64,7 +69,7 @@ export async function createHttpEndpoint(
     serverFactory: (handler) => createPlainServer(handler, upgrade),
   })
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  app.addContentTypeParser('*', readBody)
   const took = ({ raw }: FastifyRequest): number => needs.clock.now() - (began.get(raw) ?? 0)
   const countersOf = requestCounters(needs.metrics ?? createMetrics(), took)
   const unknown = countersOf('/none')
@@ -89,11 +94,12 @@ export async function createHttpEndpoint(
   for (const face of faces) app.register(async (scope) => face(scope))
   await app.ready()
   const server = app.server as Server
+  const connections = serverConnections(server, needs.deadlines ?? needs.clock)
   return {
     app,
-    serve: (socket) => void server.emit('connection', socket),
+    serve: connections.serve,
     close: async () => {
-      server.closeAllConnections()
+      await connections.close()
       // Never listened itself, so close() only stops its bookkeeping; the error it reports for that is expected.
       server.close(() => {})
       await app.close()

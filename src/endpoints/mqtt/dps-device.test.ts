@@ -228,6 +228,21 @@ test('a wrong key passes CONNECT and SUBSCRIBE, then is a 401 with 401000; the c
   expect([provedTimes(), closed()]).toEqual([0, false])
 })
 
+test('a stranger with a name of thousands of characters cannot fill the log by repeating a few bytes', async () => {
+  const { open, room, publish, answer, logged } = await start()
+  const long = 'x'.repeat(7_000)
+  await open({
+    clientId: long,
+    username: `${room.service.idScope}/registrations/${long}/api-version=2019-03-31`,
+    password: undefined,
+  })
+  logged.length = 0
+  publish(`${REGISTER}1`)
+  expect((await answer()).topic).toMatch(/res\/4\d\d\//)
+  expect(logged).not.toEqual([])
+  for (const line of logged) expect(line.length).toBeLessThan(2_000)
+})
+
 test('a TPM has no way in: a 401 that tells it no key', async () => {
   const { room, open, publish, answer } = await start()
   const { endorsementKey, storageRootKey } = tpmDouble('ecc')

@@ -1,6 +1,6 @@
 import { type Clock, isoTime } from '../../base/clock.ts'
 import { asServiceError, ServiceError } from '../../base/errors.ts'
-import type { Log } from '../../base/log.ts'
+import { type Log, redactText } from '../../base/log.ts'
 import type { Random } from '../../base/random.ts'
 import type { Hub } from '../../hub/hub.ts'
 import type { Session } from '../../hub/sessions.ts'
@@ -46,7 +46,7 @@ export function createTwinRequests(
     const trackingId = random.uuid()
     const line = { trackingId, deviceId, moduleId, code: error.code }
     if (error.status >= 500) log.error({ ...line, err: error.cause }, 'twin request failed')
-    else log.info({ ...line, reason: error.message }, 'twin request refused')
+    else log.info({ ...line, reason: redactText(error.message) }, 'twin request refused')
     const timestampUtc = isoTime(clock.now())
     const body = { errorCode: error.code, trackingId, message: error.message, info: {}, timestampUtc }
     return answer(rid, error.status, JSON.stringify(body))
