@@ -11,6 +11,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
+import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { Clock } from './base/clock.ts'
@@ -237,12 +238,15 @@ async function privateCertificates(
   return { ec: read('ec'), rsa: read('rsa') }
 }
 
+/** Names that further hubs and services get when they are made (control/control.ts). */
+export const namesOfLater = ['*.hub.localhost', '*.dps.localhost']
+
 /** What the server certificates are for: also the hubs that a seed gives names of their own. */
 function namesOf(config: Config, seed: Seed | undefined): string[] {
   const ofHubs = seed?.hubs.flatMap(({ document }) => new Fields(document, 'hub').strings('hostNames') ?? []) ?? []
   // Stored with brackets where they are IPv6 addresses (control/hosts.ts).
   const bare = ofHubs.map((name) => withoutPort(name).replace(/^\[|\]$/g, ''))
-  const names = [...config.hostNames, config.address, 'localhost', '127.0.0.1', ...bare]
+  const names = [...config.hostNames, config.address, 'localhost', '127.0.0.1', ...namesOfLater, ...bare]
   return [...new Set(names)].filter((name) => name !== '0.0.0.0')
 }
 
@@ -259,10 +263,13 @@ const serverFiles = (at: (name: string) => string, kind: 'ec' | 'rsa'): ServerFi
 function stillGood(files: ServerFiles, names: readonly string[], now: number): boolean {
   if (!existsSync(files.cert) || !existsSync(files.key)) return false
   const certificate = new X509Certificate(readPem(files.cert))
+  // Each throws for what is of the other kind.
+  const isFor = (name: string): boolean =>
+    (isIP(name) === 0 ? certificate.checkHost(name.replace('*', 'any')) : certificate.checkIP(name)) !== undefined
   return (
     // A crash between the two files leaves a key without its certificate.
     certificate.checkPrivateKey(createPrivateKey(readPem(files.key))) &&
     Date.parse(certificate.validTo) - now > RENEW_BEFORE_MS &&
-    names.every((name) => certificate.checkHost(name) !== undefined || certificate.checkIP(name) !== undefined)
+    names.every(isFor)
   )
 }

@@ -16,6 +16,7 @@ import { prepareSeeded, readConfiguredSeed } from './seeding.ts'
 import { type SqliteWriterThread, startSqliteWriter } from './store/sqlite.ts'
 import type { Schema } from './store/store.ts'
 import { connectStores, schema, telemetrySchema } from './stores.ts'
+import { requireFreePorts } from './wire/listener.ts'
 
 export interface Supervised {
   readonly addresses: Addresses
@@ -54,6 +55,7 @@ export async function supervise(config: Config, log: Log, opened = (): void => {
     const folder = await openDataFolder(config, world.clock, world.random, seed)
     closers.push(() => folder.close())
     opened()
+    await requireFreePorts(config.address, [config.ports.https, config.ports.mqtts])
     const writer = (file: string, of: Schema) =>
       startSqliteWriter({ file, schema: of, windowMs: config.commitWindowMs })
     const writers = [writer(folder.documentsFile, schema), writer(folder.telemetryFile, telemetrySchema)] as const

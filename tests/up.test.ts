@@ -1,20 +1,23 @@
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { muster as runCommand } from './support/command-line.ts'
 import { deviceApi } from './support/device-api.ts'
 import { hubOf } from './support/hub.ts'
-import { type MusterProcess, startProcess } from './support/process.ts'
+import { type StartedProcess, startProcess } from './support/process.ts'
 import { ask, serviceToken } from './support/raw-client.ts'
 import { restOf } from './support/rest.ts'
 
 // `muster up` as a user runs it: a process of its own, with its worker and writer threads.
 const folder = mkdtempSync(join(tmpdir(), 'muster-up-'))
 const data = join(folder, 'data')
-let muster: MusterProcess
+let muster: StartedProcess
 
 beforeAll(async () => {
   muster = await startProcess(data)
@@ -149,13 +152,6 @@ test('a store that cannot be opened is named, the process ends, and no ready fil
   expect(existsSync(ready)).toBe(false)
 }, 30_000)
 
-test('a ready file that cannot be written ends the process', () => {
-  writeFileSync(join(folder, 'file'), '')
-  const ended = upOnce('unready', '--ready-file', join(folder, 'file', 'ready.json'))
-  expect(ended.stderr).toMatch(/^muster: .*ready\.json/m)
-  expect(ended.status).toBe(1)
-}, 30_000)
-
 test('one thread serves where a system does not let several share a port', async () => {
   // Stands in for macOS, in every thread.
   const system = `import net from 'node:net'
@@ -165,7 +161,7 @@ test('one thread serves where a system does not let several share a port', async
       if (options.reusePort) throw new Error('ENOTSUP')
       return listen.call(this, options, ...more)
     }`
-  const alone = await startProcess(join(folder, 'alone'), ['--threads', '2'], {
+  const alone = await startProcess(join(folder, 'alone', 'data'), ['--threads', '2'], {
     NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(system)}`,
   })
   const { management } = alone.ready
@@ -175,8 +171,76 @@ test('one thread serves where a system does not let several share a port', async
   expect(await alone.stop()).toBe(0)
 }, 60_000)
 
-test('it stops when it is told to, and keeps its identity and its devices over a restart with other ports', async () => {
+test('a hub and a service that are made later are reached under their names', async () => {
+  const run = (...words: string[]) => runCommand(words, { readyFile: join(folder, 'ready.json') })
+  const out = `later.hub.localhost:${muster.ready.ports.https}\n`
+  const told = ['--query', 'properties.hostName', '-o', 'tsv']
+  expect(await run('hub', 'create', '-n', 'later', ...told)).toEqual({ code: 0, out, err: '' })
+  expect(await run('hub', 'device-identity', 'show', '-n', 'later', '-d', 'd')).toMatchObject({ code: 3 })
+  expect(await run('dps', 'create', '-n', 'later', '-o', 'none')).toEqual({ code: 0, out: '', err: '' })
+  expect(await run('dps', 'enrollment', 'list', '-n', 'later')).toEqual({ code: 0, out: '[]\n', err: '' })
+  const unnamed = await run('hub', 'device-identity', 'create', '-d', 'whose')
+  expect([unnamed.code, unnamed.err]).toEqual([2, expect.stringContaining('more than one or none: later, muster-hub')])
+  // A policy that can do everything is looked for, wherever it stands.
+  const rights = ['RegistryRead', 'RegistryWrite', 'ServiceConnect']
+  const policy = (verb: string, ...words: string[]) =>
+    run('hub', 'policy', verb, '--hub-name', 'later', '--show-keys', '-o', 'none', '-n', ...words)
+  expect((await policy('create', 'late', '--permissions', ...rights)).code).toBe(0)
+  expect((await policy('delete', 'iothubowner')).code).toBe(0)
+  expect(await run('hub', 'device-identity', 'show', '-n', 'later', '-d', 'd')).toMatchObject({ code: 3 })
+  for (const kind of ['hub', 'dps']) expect(await run(kind, 'delete', '-n', 'later')).toMatchObject({ code: 0 })
+})
+
+test('commands know the keys as they are now, not as they were at the start', async () => {
+  const run = (...words: string[]) => runCommand(words, { readyFile: join(folder, 'ready.json') })
+  for (let times = 0; times < 2; times++) {
+    const words = ['--pn', 'provisioningserviceowner', '--rk', 'swap', '--show-keys', '-o', 'none']
+    expect(await run('dps', 'policy', 'renew-key', ...words)).toEqual({ code: 0, out: '', err: '' })
+    expect(await run('dps', 'enrollment', 'show', '--eid', 'nobody')).toMatchObject({ code: 3 })
+  }
+})
+
+test('a command goes on when nobody reads what it says beside its answer', async () => {
+  const launcher = join(import.meta.dirname, '..', 'bin', 'muster.js')
+  const words = [
+    'hub',
+    'list',
+    '--verbose',
+    '--ready-file',
+    join(folder, 'ready.json'),
+    '-o',
+    'tsv',
+    '--query',
+    '[].name',
+  ]
+  const child = spawn(process.execPath, [launcher, ...words], { stdio: ['ignore', 'pipe', 'pipe'] })
+  child.stderr.destroy()
+  let out = ''
+  child.stdout.on('data', (chunk: Buffer) => {
+    out += chunk.toString()
+  })
+  const [code] = await once(child, 'close')
+  expect([code, out]).toEqual([0, 'muster-hub\n'])
+})
+
+test('a port that another muster listens on is not shared with it', () => {
+  const port = String(muster.ready.ports.https)
+  const { status, stderr } = upOnce('same-port', '--https-port', port)
+  expect(stderr).toContain(`127.0.0.1 port ${port} is in use by another program`)
+  expect(status).toBe(1)
+})
+
+test('a ready file that cannot be written is told, and the process ends', () => {
+  const file = join(data, 'ca.pem', 'ready.json')
+  const { status, stderr } = upOnce('unready', '--ready-file', file)
+  expect(stderr).toContain(`Expected to write the ready file ${file}, found `)
+  expect(status).toBe(1)
+})
+
+test('it stops when it is told to, and keeps its identity and its devices over a restart with other ports and names', async () => {
   const { idScope, dps } = muster.ready
+  const certificate = () => readFileSync(join(data, 'server-ec.pem'), 'utf8')
+  const before = certificate()
   const device = await deviceApi({ addresses: muster.ready, ca: muster.ca }).enrolled('stays')
   await deviceApi({ addresses: muster.ready, ca: muster.ca }).settled(device)
   expect(await muster.stop()).toBe(0)
@@ -193,4 +257,13 @@ test('it stops when it is told to, and keeps its identity and its devices over a
   })
   expect((await restOf(running, connectionString)('GET', '/devices/stays?api-version=2021-04-12')).status).toBe(200)
   expect(await muster.stop()).toBe(0)
+
+  expect(certificate()).toBe(before)
+  muster = await startProcess(data, ['--host', 'muster.example.lan', '::1'])
+  expect(muster.ready.dps.hostName).toBe(`muster.example.lan:${muster.ready.ports.https}`)
+  expect(new X509Certificate(certificate()).subjectAltName).toContain('DNS:muster.example.lan')
+  // As in `muster up | tee log`: the databases are closed all the same.
+  muster.leave()
+  expect(await muster.stop()).toBe(0)
+  expect(readdirSync(data).filter((name) => name.endsWith('-wal'))).toEqual([])
 }, 60_000)

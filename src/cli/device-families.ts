@@ -1,5 +1,5 @@
 import { deviceOfScope } from '../documents/identity-ids.ts'
-import { type Environment, notFound, refused, usage } from './environment.ts'
+import { type Environment, notFound, refused, typed, usage } from './environment.ts'
 import {
   type HubRegistry,
   type IdentityDocument,
@@ -79,7 +79,7 @@ export async function edgeDevice(registry: HubRegistry, deviceId: string): Promi
   if (isEdge(device)) return device
   throw refused(
     `Expected an IoT Edge device as the parent, found ${deviceId}, which is none. ` +
-      `Make it one with: muster hub device-identity update -d ${deviceId} --edge-enabled`,
+      `Make it one with: muster hub device-identity update -d ${typed(deviceId)} --edge-enabled`,
   )
 }
 

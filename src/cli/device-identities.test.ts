@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { muster } from '../../tests/support/command-line.ts'
 import { type FakeService, type Reply, type Seen, startFakeService } from '../../tests/support/fake-service.ts'
@@ -365,4 +366,17 @@ test('an answer that is none of a hub’s is said to be none', async () => {
     expect(ran).toMatchObject({ code: 1, out: '' })
     expect(ran.err).toMatch(/found something else. Is this/)
   }
+})
+
+test('the hint of a new device can be typed, whatever its id', async () => {
+  const deviceId = "a$(b);c'd*"
+  answer = ({ body }) => ({ body })
+  const words = ['hub', 'device-identity', 'create', '-n', 'hub1', '-d', deviceId, '-o', 'none']
+  const { err } = await muster(words, { readyFile: service.readyFile })
+  const [, line = ''] = /not shown; muster (.*) shows the first/.exec(err) ?? []
+  const heard = execFileSync('sh', ['-c', `printf '%s\\n' ${line}`], { encoding: 'utf8' })
+  expect(heard.split('\n').slice(0, -1)).toEqual([
+    ...'hub device-identity connection-string show -n hub1 -d'.split(' '),
+    deviceId,
+  ])
 })

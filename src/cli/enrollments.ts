@@ -2,7 +2,7 @@ import { isObject, type JsonObject } from '../base/json.ts'
 import { deviceKey } from './device-keys.ts'
 import { type CreateOptions, type Kind, kinds, newEnrollment } from './enrollment-documents.ts'
 import { changedEnrollment, readGiven, type UpdateOptions } from './enrollment-updates.ts'
-import { type Environment, notice, refused, usage } from './environment.ts'
+import { type Environment, notice, refused, typed, usage } from './environment.ts'
 import { type Answering, asksForKeys, type Columns, print } from './output.ts'
 import { ifMatch, listAll, pathOf, type Rest } from './rest.ts'
 import { type DpsOptions, dpsRest } from './services.ts'
@@ -48,10 +48,12 @@ export async function createEnrollment(kind: Kind, options: CreateOptions, envir
   const rest = await dpsRest(options, environment)
   const path = `${pathTo(kind, options.enrollmentId)}${VERSION}`
   const { body } = await rest({ method: 'PUT', path, body: enrollment })
+  const { dpsName } = options
+  const where = dpsName === undefined ? '' : `-n ${typed(dpsName)} `
   if (!asksForKeys(options) && attestationTypeOf(body) === 'symmetricKey')
     notice(
       environment,
-      `its keys are not shown; muster dps ${kinds[kind].command} show --eid ${options.enrollmentId} --show-keys shows them`,
+      `its keys are not shown; muster dps ${kinds[kind].command} show ${where}--eid ${typed(options.enrollmentId)} --show-keys shows them`,
     )
   await print(environment, options, body, columnsOf(kind))
 }

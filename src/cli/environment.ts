@@ -29,6 +29,10 @@ export function notice({ stderr, verbosity }: Environment, text: string): void {
   if (verbosity?.level !== 'errors') stderr.write(`muster: ${text}\n`)
 }
 
+/** A word of a command that is told to be typed: ids may hold what a shell would take for its own. */
+export const typed = (word: string): string =>
+  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+
 /** Exit codes, the az CLI's: a script can tell "the service said no" from "you asked wrongly" and "it is not there". */
 export const exitCodes = { ok: 0, refused: 1, usage: 2, notFound: 3 } as const
 

@@ -15,7 +15,11 @@ export function healthCommand(program: Command, environment: Environment): void 
 
 async function health(options: ManagementOptions, environment: Environment): Promise<void> {
   const { managementRest } = await import('./services.ts')
-  const rest = await managementRest(options, environment)
+  const rest = await managementRest(options, environment).catch((error: Error) => {
+    if (options.readyFile !== undefined) throw error
+    // No service yet where it is looked for. The health checks of containers know the codes 0 and 1 only.
+    throw refused(`Not ready: ${error.message}`, error)
+  })
   const { body } = await rest({ method: 'GET', path: '/muster/status' })
   const { ready, missing } = isObject(body) ? body : {}
   if (ready !== true) throw refused(`Not ready: ${[missing].flat().join('; ')}.`)

@@ -1,4 +1,4 @@
-import { compact } from '../base/json.ts'
+import { compact, type JsonObject } from '../base/json.ts'
 import type { Environment } from './environment.ts'
 import { pairsOf } from './generic-update.ts'
 import { dialledDocument, listDocuments, managementPath, onlyName, readInstance, requireNew } from './management.ts'
@@ -52,7 +52,8 @@ export async function showHub(options: One, environment: Environment): Promise<v
 /** A name that is taken is refused, as by the az CLI. */
 export async function createHub(options: CreateOptions, environment: Environment): Promise<void> {
   const { hubName: name, location, sku, unit, partitionCount, retentionDay, tags } = options
-  const rest = await managementRest(options, environment)
+  const ready = await readReadyFile(options.readyFile, environment)
+  const rest = await managementOf(ready, environment)
   await requireNew(rest, 'hub', name)
   const events = compact({ partitionCount, retentionTimeInDays: retentionDay })
   const document = compact({
@@ -62,7 +63,7 @@ export async function createHub(options: CreateOptions, environment: Environment
     properties: { ...(Object.keys(events).length > 0 && { eventHubEndpoints: { events } }) },
   })
   const { body } = await rest({ method: 'PUT', path: managementPath('hub', name), body: document })
-  await print(environment, options, body, columns)
+  await print(environment, options, dialledDocument(body as JsonObject, ready), columns)
 }
 
 export async function deleteHub(options: One & { readonly hubName: string }, environment: Environment): Promise<void> {

@@ -1,4 +1,4 @@
-import { type Environment, notice } from './environment.ts'
+import { type Environment, notice, typed } from './environment.ts'
 import type { HubRegistry, IdentityDocument, IdentityName } from './hub-registry.ts'
 import type { AuthMethod } from './identity-authentication.ts'
 import { type Answering, asksForKeys, type Columns, print } from './output.ts'
@@ -48,15 +48,16 @@ export const printIdentity = (
 
 /** A new identity's keys are mostly needed next, in its connection string. */
 export function tellOfKeys(
-  options: Answering & { readonly authMethod: AuthMethod },
+  options: HubOptions & Answering & { readonly authMethod: AuthMethod },
   { deviceId, moduleId }: IdentityName,
   environment: Environment,
 ): void {
   if (options.authMethod !== 'shared_private_key' || asksForKeys(options)) return
   const kind = moduleId === undefined ? 'device' : 'module'
-  const words = moduleId === undefined ? `-d ${deviceId}` : `-d ${deviceId} -m ${moduleId}`
+  const hub = options.hubName === undefined ? '' : `-n ${typed(options.hubName)} `
+  const words = moduleId === undefined ? `-d ${typed(deviceId)}` : `-d ${typed(deviceId)} -m ${typed(moduleId)}`
   notice(
     environment,
-    `its keys are not shown; muster hub ${kind}-identity connection-string show ${words} shows the first`,
+    `its keys are not shown; muster hub ${kind}-identity connection-string show ${hub}${words} shows the first`,
   )
 }

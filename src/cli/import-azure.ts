@@ -1,7 +1,7 @@
 import { isObject, type Json, type JsonObject } from '../base/json.ts'
 import { importCertificates } from './azure-certificates.ts'
 import { type Kind, kinds } from './enrollment-documents.ts'
-import { type Environment, notice, refused, usage } from './environment.ts'
+import { type Environment, notice, refused, typed, usage } from './environment.ts'
 import { openReport, type Report } from './import-report.ts'
 import { type ImportRun, type ImportSummary, runImport } from './import-run.ts'
 import { openSource, type Problem, type Source, type SourceLine } from './import-source.ts'
@@ -151,7 +151,7 @@ function missingKeys(document: JsonObject, kind: Kind): Problem | undefined {
   return {
     id,
     code: 'ArgumentInvalid',
-    message: `Expected the symmetric keys, which lists do not show, found none. Ask for them one by one: az iot dps ${command} show --show-keys --enrollment-id ${id} …, and import these documents.`,
+    message: `Expected the symmetric keys, which lists do not show, found none. Ask for them one by one: az iot dps ${command} show --show-keys --enrollment-id ${typed(id)} …, and import these documents.`,
   }
 }
 

@@ -1,7 +1,7 @@
 import { compact, isObject, type JsonObject } from '../base/json.ts'
 import { type Environment, notFound, usage } from './environment.ts'
 import { splitHost } from './host-names.ts'
-import { type InstanceResource, onlyName, policiesOf, readInstance, replaceInstance } from './management.ts'
+import { type InstanceResource, onlyName, ownerOf, policiesOf, readInstance, replaceInstance } from './management.ts'
 import { type Answering, type Columns, print } from './output.ts'
 import type { Rest } from './rest.ts'
 import { type ManagementOptions, managementRest } from './services.ts'
@@ -129,7 +129,7 @@ async function hostNameOf(rest: Rest, hub: string): Promise<string> {
 
 async function connectionStringOf(rest: Rest, hub: string): Promise<string> {
   const hostName = await hostNameOf(rest, hub)
-  const [policy] = await policiesOf(rest, 'hub', hub)
+  const policy = ownerOf('hub', await policiesOf(rest, 'hub', hub))
   if (policy === undefined) throw usage(`Expected a policy of ${hub}, found none.`)
   return `HostName=${hostName};SharedAccessKeyName=${policy.keyName};SharedAccessKey=${policy.primaryKey}`
 }

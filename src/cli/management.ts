@@ -75,6 +75,15 @@ export async function policiesOf(rest: Rest, kind: Resource, name: string): Prom
   })
 }
 
+const OWNERS_RIGHTS = { dps: ['ServiceConfig', 'EnrollmentWrite'], hub: ['RegistryWrite', 'ServiceConnect'] } as const
+
+/** The policy to work with: the first that has the rights for everything, as the az CLI looks for it, else the first. */
+export function ownerOf(kind: Resource, policies: readonly PolicyKeys[]): PolicyKeys | undefined {
+  const has = ({ rights }: PolicyKeys): boolean =>
+    OWNERS_RIGHTS[kind].every((right) => rights.split(/,\s*/).includes(right))
+  return policies.find(has) ?? policies[0]
+}
+
 /** An instance as the management API shows it. */
 export interface InstanceResource {
   readonly name: string

@@ -39,7 +39,8 @@ test('health is exit code 0 when ready, and 1 with the reasons when not', async 
   expect(refused).toMatchObject({ code: 1, err: expect.stringContaining('do not listen; the telemetry store') })
 })
 
-test('health without a service is a refusal, not a crash', async () => {
+test('health without a service is not ready; a wrong --ready-file is a wrong command line', async () => {
+  expect(await muster('health')).toMatchObject({ code: 1, err: expect.stringContaining('Not ready: ') })
   expect(await muster('health', '--ready-file', 'nowhere.json')).toMatchObject({ code: 2 })
 })
 

@@ -77,7 +77,7 @@ test('a function that does not take what the answer holds is a refusal', async (
 test('--verbose names the requests, --debug shows them, neither a credential', async () => {
   const verbose = await list('--verbose', '-o', 'none')
   expect(verbose.err).toMatch(
-    /^muster: POST https:\/\/127\.0\.0\.1:\d+\/enrollments\/query\?api-version=2021-10-01 200, \d+ ms\n$/,
+    /^(muster: \w+ http:\/\/127.*\n)*muster: POST https:\/\/127\.0\.0\.1:\d+\/enrollments\/query\?api-version=2021-10-01 200, \d+ ms\n$/,
   )
   const debug = await list('--debug', '-o', 'none')
   expect(debug.err).toContain('muster: > {"query":"SELECT *"}\n')

@@ -61,10 +61,11 @@ export async function createService(
     tags: tags && pairsOf(tags),
     properties: {},
   })
-  const rest = await managementRest(options, environment)
+  const ready = await readReadyFile(options.readyFile, environment)
+  const rest = await managementOf(ready, environment)
   await requireNew(rest, 'dps', dpsName)
   const answer = await rest({ method: 'PUT', path: managementPath('dps', dpsName), body })
-  await print(environment, options, answer.body, columns)
+  await print(environment, options, dialledDocument(answer.body as JsonObject, ready), columns)
 }
 
 export async function updateService(
@@ -73,11 +74,13 @@ export async function updateService(
 ): Promise<void> {
   const { set = [], tags } = options
   const assignments = set.map(assignmentOf)
+  const ready = await readReadyFile(options.readyFile, environment)
   const { rest, service } = await find(options, environment)
   const document = structuredClone(service.document)
   for (const assignment of assignments) assign(document, assignment)
   const changes = tags === undefined ? document : { ...document, tags: pairsOf(tags) }
-  await print(environment, options, await replaceInstance(rest, 'dps', service, changes), columns)
+  const changed = await replaceInstance(rest, 'dps', service, changes)
+  await print(environment, options, dialledDocument(changed, ready), columns)
 }
 
 export async function deleteService(options: Named, environment: Environment): Promise<void> {

@@ -195,5 +195,7 @@ function unreachable(target: Target, cause: Error): CommandError {
   const where = addressOf(target)
   const code = (cause as NodeJS.ErrnoException).code ?? ''
   const advice = ADVICE[code]
-  return refused(`Expected an answer from ${where}, found ${cause.message}.${advice ? ` ${advice}` : ''}`, cause)
+  // A certificate may be for hundreds of names, and Node tells all of them.
+  const found = cause.message.length > 300 ? `${cause.message.slice(0, 300)} …` : cause.message
+  return refused(`Expected an answer from ${where}, found ${found}.${advice ? ` ${advice}` : ''}`, cause)
 }

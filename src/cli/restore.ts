@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { systemClock } from '../base/clock.ts'
-import { type Environment, refused } from './environment.ts'
+import { type Environment, refused, typed } from './environment.ts'
 import { absolute } from './ready-file.ts'
 
 interface RestoreOptions {
@@ -28,7 +28,7 @@ async function restore(options: RestoreOptions, environment: Environment): Promi
     },
   )
   environment.stdout.write(
-    `${data} is as it was at ${createdAt} (Muster ${version}). Start it with: muster up --data ${data}\n` +
+    `${data} is as it was at ${createdAt} (Muster ${version}). Start it with: muster up --data ${typed(data)}\n` +
       'The original must not run any more: both would answer under the same names with the same keys.\n',
   )
 }

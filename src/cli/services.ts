@@ -1,7 +1,7 @@
 import { Fields } from '../base/json.ts'
 import { type Environment, usage } from './environment.ts'
 import { readNamed } from './files.ts'
-import { managementPath, policiesOf } from './management.ts'
+import { managementPath, onlyName, ownerOf, policiesOf, type Resource } from './management.ts'
 import { dialledAs, type ReadyFile, readReadyFile } from './ready-file.ts'
 import { createRest, type Rest } from './rest.ts'
 import { loginTarget, readyTarget, type ServiceTarget } from './target.ts'
@@ -25,13 +25,15 @@ export interface ManagementOptions {
   readonly readyFile?: string
 }
 
-/** The provisioning service's REST API: by `--login`, else by name through the management API, else the ready file's. */
+/** The provisioning service's REST API: by `--login`, else found through the management API, else the ready file's. */
 export async function dpsRest(options: DpsOptions, environment: Environment): Promise<Rest> {
   const { login, ca, dpsName } = options
   if (login !== undefined) return createRest(await loginTarget(login, ca, environment), environment)
   const ready = await readReadyFile(options.readyFile, environment)
   const connectionString =
-    dpsName === undefined ? ready.dps?.connectionString : await discover(ready, 'dps', dpsName, environment)
+    ready.management === undefined && dpsName === undefined
+      ? ready.dps?.connectionString
+      : await discover(ready, 'dps', dpsName, environment)
   if (connectionString === undefined) throw usage(`Expected a provisioning service in ${ready.path}, found none.`)
   return createRest(await readyTarget(ready, connectionString, ca, environment), environment)
 }
@@ -40,13 +42,15 @@ export async function dpsRest(options: DpsOptions, environment: Environment): Pr
 export const hubRest = async (options: HubOptions, environment: Environment): Promise<Rest> =>
   createRest(await hubTarget(options, environment), environment)
 
-/** Where a hub's REST API is: by `--login`, else by name through the management API, else the only one of the ready file. */
+/** Where a hub's REST API is: by `--login`, else found through the management API, else the only one of the ready file. */
 export async function hubTarget(options: HubOptions, environment: Environment): Promise<ServiceTarget> {
   const { login, ca, hubName } = options
   if (login !== undefined) return loginTarget(login, ca, environment)
   const ready = await readReadyFile(options.readyFile, environment)
   const connectionString =
-    hubName === undefined ? onlyHub(ready).connectionString : await discover(ready, 'hub', hubName, environment)
+    ready.management === undefined && hubName === undefined
+      ? onlyHub(ready).connectionString
+      : await discover(ready, 'hub', hubName, environment)
   return readyTarget(ready, connectionString, ca, environment)
 }
 
@@ -56,8 +60,8 @@ export async function hubManagement(
   environment: Environment,
 ): Promise<{ readonly rest: Rest; readonly name: string } | undefined> {
   if (options.login !== undefined) return undefined
-  const ready = await readReadyFile(options.readyFile, environment)
-  return { rest: await managementOf(ready, environment), name: options.hubName ?? onlyHub(ready).name }
+  const rest = await managementRest(options, environment)
+  return { rest, name: await onlyName(rest, 'hub', options.hubName) }
 }
 
 function onlyHub({ path, hubs }: ReadyFile): ReadyFile['hubs'][number] {
@@ -81,18 +85,22 @@ export async function managementOf(ready: ReadyFile, environment: Environment): 
   return createRest(target, environment)
 }
 
-/** Looks a service up by name, as the az CLI does through its control plane, and takes its first policy. */
+/**
+ * Looks a service up, as the az CLI does through its control plane. The ready file tells what was there at the start:
+ * since then hubs may have come, and keys may have been renewed.
+ */
 async function discover(
   ready: ReadyFile,
-  kind: 'dps' | 'hub',
-  name: string,
+  kind: Resource,
+  given: string | undefined,
   environment: Environment,
 ): Promise<string> {
   const rest = await managementOf(ready, environment)
+  const name = await onlyName(rest, kind, given)
   const { body } = await rest({ method: 'GET', path: managementPath(kind, name) })
   const properties = new Fields(body, name).fields('properties')
   const hostName = properties?.string(kind === 'dps' ? 'serviceOperationsHostName' : 'hostName')
-  const [policy] = await policiesOf(rest, kind, name)
+  const policy = ownerOf(kind, await policiesOf(rest, kind, name))
   if (hostName === undefined || policy === undefined)
     throw usage(`Expected a host name and a shared access policy of ${name}, found none.`)
   return `HostName=${dialledAs(hostName, ready)};SharedAccessKeyName=${policy.keyName};SharedAccessKey=${policy.primaryKey}`

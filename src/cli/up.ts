@@ -4,7 +4,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { createLog } from '../base/log.ts'
 import { ConfigError, loadConfig, settings, type Values } from '../config.ts'
-import { CommandError, type Environment, exitCodes, usage } from './environment.ts'
+import { CommandError, type Environment, exitCodes, refused, usage } from './environment.ts'
 
 /** `muster up`: starts the services and stays until it is told to stop. */
 export function upCommand(program: Command, environment: Environment): void {
@@ -41,7 +41,7 @@ async function up(flags: Record<string, string | string[] | undefined>, environm
   const readyFiles = [join(config.dataFolder, 'ready.json'), ...(file === undefined ? [] : [file])]
   // What an earlier run left there would be taken for this one's, before anything listens.
   const opened = (): void => {
-    for (const each of readyFiles) rmSync(each, { force: true })
+    for (const each of readyFiles) withReadyFile(each, () => rmSync(each, { force: true }))
   }
   const service = await supervise(config, log, opened).catch((error: unknown) => {
     throw startError(error)
@@ -50,10 +50,11 @@ async function up(flags: Record<string, string | string[] | undefined>, environm
   const stopped = stopSignal()
   try {
     const ready = readyFileOf(service.addresses, service.folder)
-    for (const each of readyFiles) {
-      mkdirSync(dirname(each), { recursive: true })
-      writeReadyFile(each, ready)
-    }
+    for (const each of readyFiles)
+      withReadyFile(each, () => {
+        mkdirSync(dirname(each), { recursive: true })
+        writeReadyFile(each, ready)
+      })
     environment.stdout.write(greeting(ready, config.dataFolder, config.hostNames))
     const ended = await Promise.race([stopped, service.failed])
     if (ended instanceof Error) throw new CommandError(exitCodes.refused, `The store failed: ${ended.message}`)
@@ -61,6 +62,18 @@ async function up(flags: Record<string, string | string[] | undefined>, environm
   } finally {
     // After a failure too: threads that live on would keep a process that nobody restarts.
     await service.stop()
+  }
+}
+
+/** Without its ready file nobody would ever be told that it runs. */
+function withReadyFile(file: string, work: () => void): void {
+  try {
+    work()
+  } catch (cause) {
+    throw refused(
+      `Expected to write the ready file ${file}, found ${(cause as Error).message}. Muster has stopped.`,
+      cause,
+    )
   }
 }
 

@@ -1,5 +1,6 @@
 import tls from 'node:tls'
 import { systemClock } from '../base/clock.ts'
+import { namesOfLater } from '../data-folder.ts'
 import type { TlsMaterial } from '../wire/listener.ts'
 import { ownAddresses } from './loopback.ts'
 
@@ -39,7 +40,7 @@ async function makeShared(): Promise<Made> {
     // No RSA key for clients without elliptic curves: making one may take half a second.
     return { ec: { cert, key }, rsa: { cert, key } }
   }
-  const names = ['localhost', '127.0.0.1', ...ownAddresses()]
+  const names = ['localhost', '127.0.0.1', ...namesOfLater, ...ownAddresses()]
   return { ca: authority.certificate, tls: await issueFor(names), names: new Set(names), issueFor }
 }
 

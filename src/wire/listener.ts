@@ -224,7 +224,19 @@ function count(
   return (result) => handshakes.add(1, listener, result)
 }
 
-function bind(server: TcpServer, options: ListenOptions): Promise<void> {
+/**
+ * Refuses ports that somebody listens on: listeners of threads (`reusePort`) would share them with another program of the
+ * same user as well, and each would get connections that are for the other.
+ */
+export async function requireFreePorts(address: string, ports: readonly number[]): Promise<void> {
+  for (const port of ports.filter((each) => each !== 0)) {
+    const server = createTcpServer()
+    await bind(server, { address, port })
+    await new Promise((resolve) => server.close(resolve))
+  }
+}
+
+function bind(server: TcpServer, options: Pick<ListenOptions, 'address' | 'port' | 'reusePort'>): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (error: NodeJS.ErrnoException) => reject(bindError(error, options))
     server.once('error', failed)
@@ -243,7 +255,7 @@ function bind(server: TcpServer, options: ListenOptions): Promise<void> {
   })
 }
 
-function bindError(error: NodeJS.ErrnoException, { address, port }: ListenOptions): Error {
+function bindError(error: NodeJS.ErrnoException, { address, port }: Pick<ListenOptions, 'address' | 'port'>): Error {
   const where = `${address} port ${port}`
   const advice: Record<string, string> = {
     EADDRINUSE: `${where} is in use by another program. Stop that program or choose another port; 0 takes any free one.`,

@@ -108,7 +108,7 @@ async function registered(): Promise<void> {
   const api = deviceApi(muster)
   expect((await api.settled(await api.enrolled('registered-1'))).status).toBe(200)
   const run = (...words: string[]) => runMuster(['dps', ...words], { readyFile, cwd: muster.folder })
-  const group = await run('enrollment-group', 'create', '--eid', 'registered-group', '--show-keys')
+  const group = await run('enrollment-group', 'create', '--eid', 'registered-group', '-n', 'muster-dps', '--show-keys')
   const key = JSON.parse(group.out).attestation.symmetricKey.primaryKey as string
   const derived = await run('compute-device-key', '--key', key, '--rid', 'member-1', '-o', 'tsv')
   const authorization = api.token('member-1', derived.out.trim())

@@ -102,8 +102,9 @@ async function play(name: string, examples: readonly Example[]): Promise<void> {
   expect(said.join('\n'), 'UPDATE_GOLDEN=1 rewrites it').toBe(readFileSync(file, 'utf8'))
 }
 
-const device = (id: string, more = '') => `hub device-identity create -d ${id} ${more} -o none`
-const module = (deviceId: string, id: string) => `hub module-identity create -d ${deviceId} -m ${id} -o none`
+const device = (id: string, more = '') => `hub device-identity create -n muster-hub -d ${id} ${more} -o none`
+const module = (deviceId: string, id: string) =>
+  `hub module-identity create -n muster-hub -d ${deviceId} -m ${id} -o none`
 const scopeAsDocumented = "'ms-azure-iot-edge://edge0-123456789123456789'"
 
 test('hubs', () =>
@@ -309,12 +310,14 @@ test('device identities: parents and children', () =>
     },
     {
       az: 'hub device-identity children remove -d {edge_device_id} --remove-all',
-      where: { '{edge_device_id}': 'gate-1' },
+      // Several hubs are here: one must be named, as with az.
+      where: { '{edge_device_id}': 'gate-1 -n muster-hub' },
     },
     { az: 'hub device-identity children list -d gate-1 -n {iothub_name}' },
     {
       az: 'hub device-identity children remove -d {edge_device_id} --remove-all',
-      where: { '{edge_device_id}': 'gate-1' },
+      // Several hubs are here: one must be named, as with az.
+      where: { '{edge_device_id}': 'gate-1 -n muster-hub' },
     },
     { az: 'hub device-identity parent show -d {device_id} -n {iothub_name}', where: { '{device_id}': 'leaf-1' } },
   ]))
@@ -460,7 +463,7 @@ const hostile: readonly (readonly [what: string, line: string, code: number, com
 test('hostile input: cause and remedy, an exit code, no key', async () => {
   for (const line of [device('hostile'), device('hostile-edge', '--ee')]) expect((await run(line)).ran.code).toBe(0)
   for (const [what, line, code, complaint] of hostile) {
-    const played = await run(`hub device-identity ${line}`)
+    const played = await run(`hub device-identity ${line} -n muster-hub`)
     everything.push(played)
     expect(played.ran, what).toMatchObject({ code })
     expect(played.ran.err, what).toMatch(complaint)

@@ -46,13 +46,16 @@ export async function startFakeService(answer: (seen: Seen) => Reply): Promise<F
     return answer(one)
   }
   const { certificate, server, stop } = await listenHttps(listener)
-  const management = await listenHttp(listener)
+  const port = (server.address() as AddressInfo).port
+  const management = await listenHttp(async (request) => {
+    const { method, url } = request
+    return found(port, `${method} ${url}`) ?? listener(request)
+  })
   const file = async (name: string, content: string): Promise<string> => {
     await writeFile(join(folder, name), content, { mode: 0o600 })
     return join(folder, name)
   }
   const caFile = await file('ca.pem', certificate)
-  const port = (server.address() as AddressInfo).port
   const connectionString = (policy: string) =>
     `HostName=fake.muster.test:${port};SharedAccessKeyName=${policy};SharedAccessKey=${KEY}`
   const readyFile = await file(
@@ -79,6 +82,26 @@ export async function startFakeService(answer: (seen: Seen) => Reply): Promise<F
       await rm(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** How commands find the one hub and the one provisioning service; not remembered. */
+function found(port: number, call: string): Reply | undefined {
+  const hostName = `fake.muster.test:${port}`
+  const keys = { primaryKey: KEY, secondaryKey: KEY }
+  const hub = { name: 'hub1', properties: { hostName } }
+  const dps = { name: 'dps1', properties: { serviceOperationsHostName: hostName } }
+  const owner = { keyName: 'iothubowner', rights: 'RegistryWrite, ServiceConnect', ...keys }
+  const dpsOwner = { keyName: 'provisioningserviceowner', rights: 'ServiceConfig, EnrollmentWrite', ...keys }
+  const bodies: Readonly<Record<string, object>> = {
+    'GET /IotHubs': { value: [hub] },
+    'GET /IotHubs/hub1': hub,
+    'POST /IotHubs/hub1/listkeys': { value: [owner] },
+    'GET /provisioningServices': { value: [dps] },
+    'GET /provisioningServices/dps1': dps,
+    'POST /provisioningServices/dps1/listkeys': { value: [dpsOwner] },
+  }
+  const body = bodies[call]
+  return body && { body }
 }
 
 type Listener = (request: IncomingMessage) => Promise<Reply>

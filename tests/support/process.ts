@@ -21,12 +21,17 @@ export interface MusterProcess {
   stop(): Promise<number | null>
 }
 
+export interface StartedProcess extends MusterProcess {
+  /** Reads what it writes no longer, as a pipe whose other end has gone. */
+  leave(): void
+}
+
 /** Starts `muster up` on any free ports and waits (at most 30 s) until it is ready. */
 export async function startProcess(
   dataFolder: string,
   flags: readonly string[] = [],
   env: NodeJS.ProcessEnv = {},
-): Promise<MusterProcess> {
+): Promise<StartedProcess> {
   const readyFile = join(dataFolder, '..', 'ready.json')
   rmSync(readyFile, { force: true })
   const started = performance.now()
@@ -55,6 +60,10 @@ export async function startProcess(
     pid: child.pid ?? 0,
     ca: readFileSync(ready.caFile, 'utf8'),
     token: readFileSync(ready.management.tokenFile, 'utf8').trim(),
+    leave: () => {
+      child.stdout.destroy()
+      child.stderr.destroy()
+    },
     kill: async () => {
       child.kill('SIGKILL')
       await ended

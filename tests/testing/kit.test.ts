@@ -263,4 +263,8 @@ test('commands and other processes find it by its ready file', async () => {
   await muster.enroll({ registrationId: 'listed', attestation: { type: 'symmetricKey' } })
   const { out } = await command(['dps', 'enrollment', 'list', '--output', 'json'], { readyFile: muster.readyFile })
   expect(out).toContain('"listed"')
+  // A hub that a command makes is reached too.
+  const run = (...words: string[]) => command(['hub', ...words], { readyFile: muster.readyFile })
+  expect((await run('create', '-n', 'later', '-o', 'none')).code).toBe(0)
+  expect(await run('device-identity', 'show', '-n', 'later', '-d', 'nobody')).toMatchObject({ code: 3 })
 })
