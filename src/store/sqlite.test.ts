@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { Worker } from 'node:worker_threads'
 import { expect, onTestFinished, test } from 'vitest'
 import { temporaryFolder } from '../../tests/support/folders.ts'
@@ -137,6 +138,17 @@ test('when the writer thread dies, its owner is told and who waits gets 503001',
   await expect(store.commit({ put: [note('b')] })).rejects.toMatchObject({ code: 503001 })
   expect((await store.get(notes, 'a'))?.value).toBe('a')
   await writer.close()
+})
+
+test('a file that cannot be read is told so; nothing is said of changes', async () => {
+  const path = file()
+  const store = await opened(path)
+  await store.commit({ put: [note('a')] })
+  const other = new DatabaseSync(path)
+  other.exec('DROP TABLE c_notes')
+  other.close()
+  const told = { code: 503001, message: 'The data store cannot be read. Try again later.' }
+  await expect(store.get(notes, 'a')).rejects.toMatchObject(told)
 })
 
 test('a writer thread that cannot open its file says why', async () => {

@@ -83,7 +83,7 @@ function createStore(parts: {
     try {
       return from()
     } catch (error) {
-      throw 'errcode' in (error as object) ? unavailable(error) : error
+      throw 'errcode' in (error as object) ? unavailable(error, 'cannot be read') : error
     }
   }
   const send = async (operation: Operation): Promise<Outcome> => {
@@ -127,13 +127,10 @@ function createStore(parts: {
 /** Outcomes that are no answers are thrown. */
 function settled(outcome: Outcome): Outcome {
   if (outcome[0] === 'refused') throw new RangeError(`The store cannot hold this: ${outcome[1]}.`)
-  if (outcome[0] === 'failed') throw unavailable(new Error(outcome[1]))
+  if (outcome[0] === 'failed')
+    throw unavailable(new Error(outcome[1]), 'does not answer, so it is not certain whether the change was made')
   return outcome
 }
 
-const unavailable = (cause: unknown): ServiceError =>
-  new ServiceError(
-    503001,
-    'The data store does not answer, so it is not certain whether the change was made. Try again later.',
-    { cause, retryAfter: limits.storeRetrySeconds },
-  )
+const unavailable = (cause: unknown, how: string): ServiceError =>
+  new ServiceError(503001, `The data store ${how}. Try again later.`, { cause, retryAfter: limits.storeRetrySeconds })
