@@ -27,7 +27,7 @@ describe.each(commands)('%s', (_path, command) => {
         const before = world.service.seen.length
         expectSentence(await world.run(command, ...world.sample(command, option), nameOf(option), id))
         for (const { path } of world.service.seen.slice(before))
-          expect(path).toMatch(/^\/[\w/%.~!*'()-]*(\?[\w=&%.-]*)?$/)
+          expect(path).toMatch(/^\/[\w/%.~!*'()-]*(\?[\w=&%.+-]*)?$/)
         for (const { path } of world.service.seen.slice(before))
           expect(path.split('?')[0]!.split('/').length).toBeLessThan(7)
       }
@@ -112,5 +112,8 @@ test.each([
   ['a redirect', { status: 307, headers: { location: 'https://elsewhere.example.net' } }],
 ] as const)('a service that answers %s', async (_what, reply) => {
   world.answer = () => reply as Reply
-  for (const [, command] of commands) expectSentence(await world.run(command, ...world.sample(command)))
+  for (const isFound of [false, true]) {
+    world.isFound = isFound
+    for (const [, command] of commands) expectSentence(await world.run(command, ...world.sample(command)))
+  }
 })

@@ -49,6 +49,8 @@ const WANTED: Readonly<Record<string, readonly string[]>> = {
 export interface HostileWorld {
   readonly service: FakeService
   answer: (seen: Seen) => Reply
+  /** What commands are about is found by them, and `answer` told the rest; false: that is asked of `answer` as well. */
+  isFound: boolean
   file(name: string): string
   run(command: Command, ...words: string[]): Promise<Ran>
   /** Words with which the command is run, without those of one option. */
@@ -56,7 +58,11 @@ export interface HostileWorld {
 }
 
 export async function hostileWorld(): Promise<HostileWorld> {
-  const service = await startFakeService((seen) => world.answer(seen))
+  let isManaging = false
+  const service = await startFakeService(
+    (seen) => world.answer(seen),
+    () => world.isFound && !isManaging,
+  )
   const file = (name: string): string => join(service.folder, name)
   mkdirSync(file('folder'))
   writeFileSync(file('empty'), '')
@@ -67,9 +73,13 @@ export async function hostileWorld(): Promise<HostileWorld> {
   const world: HostileWorld = {
     service,
     answer: () => ({}),
+    isFound: true,
     file,
-    run: (command, ...words) =>
-      muster([...pathOf(command), ...words], { readyFile: service.readyFile, cwd: service.folder }),
+    run: (command, ...words) => {
+      // Those of the management API itself have no other service to find.
+      isManaging = command.options.every(({ long }) => long !== '--login')
+      return muster([...pathOf(command), ...words], { readyFile: service.readyFile, cwd: service.folder })
+    },
     sample: (command, without) => {
       const wanted = WANTED[pathOf(command).join(' ')] ?? []
       const certificate = without !== undefined && nameOf(without).endsWith('certificate-path')

@@ -34,7 +34,11 @@ export interface FakeService {
 
 const KEY = Buffer.alloc(32, 7).toString('base64')
 
-export async function startFakeService(answer: (seen: Seen) => Reply): Promise<FakeService> {
+/** @param isFound whether the management API tells of its hub and provisioning service by itself, and `answer` is not asked */
+export async function startFakeService(
+  answer: (seen: Seen) => Reply,
+  isFound = (): boolean => true,
+): Promise<FakeService> {
   const folder = await mkdtemp(join(tmpdir(), 'muster-fake-'))
   const seen: Seen[] = []
   const listener = async (request: IncomingMessage): Promise<Reply> => {
@@ -49,7 +53,7 @@ export async function startFakeService(answer: (seen: Seen) => Reply): Promise<F
   const port = (server.address() as AddressInfo).port
   const management = await listenHttp(async (request) => {
     const { method, url } = request
-    return found(port, `${method} ${url}`) ?? listener(request)
+    return (isFound() ? found(port, `${method} ${url}`) : undefined) ?? listener(request)
   })
   const file = async (name: string, content: string): Promise<string> => {
     await writeFile(join(folder, name), content, { mode: 0o600 })
