@@ -117,7 +117,7 @@ export interface Chunk {
 const OWN_ROWS = 3
 
 /** What lines are judged by. */
-export interface Bench<T> {
+export interface ChunkNeeds<T> {
   readonly store: Pick<Store, 'get'>
   readonly rules: LineRules<T>
   readonly expect: readonly Expectation[]
@@ -125,7 +125,7 @@ export interface Bench<T> {
 
 /** @param how.ahead while lines before these are not stored yet: ends with the first line that asks what is stored */
 export async function judgeChunk<T>(
-  { store, rules, expect }: Bench<T>,
+  { store, rules, expect }: ChunkNeeds<T>,
   lines: readonly ReadLine<T>[],
   how: { readonly look: boolean; readonly last: boolean; readonly ahead?: boolean },
 ): Promise<Chunk> {

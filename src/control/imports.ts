@@ -5,8 +5,8 @@ import type { Log } from '../base/log.ts'
 import type { Append, Commit, Expectation, Store, Stored } from '../store/store.ts'
 import { type ImportDocument, imports, type Owner, ownerId } from './documents.ts'
 import {
-  type Bench,
   type Chunk,
+  type ChunkNeeds,
   judgeChunk,
   type LineFailure,
   type LineRules,
@@ -162,18 +162,18 @@ export function createImports(needs: { readonly store: Store; readonly clock: Cl
       judged,
     }: { readonly advance: Advance; readonly last: boolean; readonly judged?: Chunk | undefined },
   ): Promise<Stored<ImportDocument>> {
-    const bench = { store, rules, expect: [target.presence] }
+    const chunkNeeds = { store, rules, expect: [target.presence] }
     let current = before
     let look = false
     let ahead = judged
     for (let at = 0, attempt = 0; at < lines.length; ) {
-      const chunk: Chunk = ahead ?? (await judgeChunk(bench, lines.slice(at), { look, last }))
+      const chunk: Chunk = ahead ?? (await judgeChunk(chunkNeeds, lines.slice(at), { look, last }))
       const next = at + chunk.taken
       const value = counted(advance(current.value, lines.slice(at, next)), chunk, clock.now())
       // What depends on nothing stored can be judged while this is being written.
       const [result, after] = await Promise.all([
         store.commit(commitOf(current, value, chunk)),
-        next < lines.length ? judgeAhead(bench, lines.slice(next), last) : undefined,
+        next < lines.length ? judgeAhead(chunkNeeds, lines.slice(next), last) : undefined,
       ])
       ahead = result.ok ? after : undefined
       if (result.ok) {
@@ -297,11 +297,11 @@ export function createImports(needs: { readonly store: Store; readonly clock: Cl
  * it took for new and is not there after all, the commit finds.
  */
 async function judgeAhead<T>(
-  bench: Bench<T>,
+  chunkNeeds: ChunkNeeds<T>,
   lines: readonly ReadLine<T>[],
   last: boolean,
 ): Promise<Chunk | undefined> {
-  const chunk = await judgeChunk(bench, lines, { look: false, last, ahead: true })
+  const chunk = await judgeChunk(chunkNeeds, lines, { look: false, last, ahead: true })
   return chunk.draft.blind ? chunk : undefined
 }
 
